@@ -1,0 +1,160 @@
+"""Findings about the residuals, in words."""
+
+from math import sqrt
+
+import numpy as np
+
+from gradfit.diagnose.evidence import Array, Evidence, Fact, Finding, Severity
+from gradfit.diagnose.geometry import TINY, Geometry, quantile
+from gradfit.diagnose.residuals import Noise, Outliers, Spread
+from gradfit.diagnose.structure import Structure
+from gradfit.diagnose.words import column, numbers, p_text, percent, quantity, rows_text, times
+from gradfit.notation import count, fixed, significant
+
+MISSES = 2.0  # residuals over noise: three quarters of the sum of squares are pattern
+TESTABLE = 16  # degrees of freedom from which most defects of a few standard deviations show
+
+
+def no_noise(e: Evidence, noise: Noise) -> Finding | None:
+    """Return the info that there is no noise to test."""
+    if noise.kind == "rounding":
+        said = "The curve meets every point to rounding: there is no noise, and error bars mean nothing."
+        return Finding("perfect-fit", "info", said, "", {"residual_over_spread": noise.size})
+    if noise.kind == "steps":
+        step = quantity(noise.size, e.units.get(e.response, ""))
+        said = f"{e.response} comes in steps of {step}, wider than its scatter: residuals show the steps, and are not tested."
+        return Finding("quantised-data", "info", said, "", {"step": noise.size})
+    return None
+
+
+def few_to_test(e: Evidence, dof: int) -> Finding | None:
+    """Return the info that small defects would not be seen."""
+    if dof >= TESTABLE:
+        return None
+    points = count(len(e.y), "point")
+    if dof < 4:
+        said = f"{points}: too few to test the residuals."
+    else:
+        said = f"{points}: a pattern below 2 times the noise, or a bad row below 20 times, would often not be seen."
+    return Finding("few-points-to-test", "info", said, "", {"points": len(e.y), "dof": dof})
+
+
+def structure(e: Evidence, g: Geometry, found: Structure) -> Finding:
+    """Return the finding that residuals follow a pattern: of a wrong model when most of them is pattern."""
+    along = found.along or "the fitted values"
+    facts: dict[str, Fact] = {"along": along, "ratio": min(found.ratio, 1e300), "p": found.p}
+    if found.ratio > MISSES and g.dof >= 8:
+        raw = e.y - e.fitted
+        most = float(np.max(np.abs(raw)))
+        rms = most * sqrt(float(np.mean((raw / most) ** 2)))
+        miss = quantity(rms, e.units.get(e.response, ""), 2)
+        said = (
+            f"The curve misses {e.response} by {miss}, {times(found.ratio)} times the noise, in a pattern along {along}: "
+            "a wrong model, or a local minimum."
+        )
+        return Finding("underfitting", "warning", said, 'start="search"', {**facts, "rms": rms})
+    said = (
+        f"Residuals follow a pattern along {along}, {times(found.ratio)} times the noise between neighbours "
+        f"({p_text(found.p)}): the formula lacks something."
+    )
+    return Finding("structured-residuals", "warning", said, 'start="search"', facts)
+
+
+def outliers(e: Evidence, found: Outliers) -> Finding:
+    """Return the finding that rows lie off the curve: info where they change nothing, or a robust loss has them."""
+    rows, m = e.rows[found.rows], len(found.rows)
+    nearest = float(np.min(np.abs(found.sizes)))
+    lie = (
+        f"{rows_text(rows).capitalize()} lies" if m == 1 else f"{count(m, 'row')} of {fixed(len(e.y), 0)} lie"
+    )
+    least = "" if m == 1 else "at least "
+    listed = "" if m == 1 else f" ({rows_text(rows)})"
+    without = "it" if m == 1 else "them"
+    changes = found.moved > 1 or found.inflation > 1.1
+    severity: Severity = "warning" if changes and not e.robust else "info"
+    if e.robust:
+        effect = f"the {e.robust} loss holds {without} down"
+    elif found.moved > 1:
+        effect = f"without {without} {moved(e, found)}"
+    elif changes:
+        effect = f"without {without} the scatter falls by {percent(1 - 1 / found.inflation)}"
+    else:
+        effect = f"without {without} nothing changes by more than {fixed(max(found.moved, 0.1), 1)} standard errors"
+    said = f"{lie} {least}{times(nearest)} s.d. off the curve{listed}; {effect}."
+    facts: dict[str, Fact] = {
+        "rows": numbers(rows),
+        "count": m,
+        "p": found.p,
+        "sizes": tuple(round(float(size), 2) for size in found.sizes[:1000]),
+        "moved": found.moved,
+        "inflation": found.inflation,
+    }
+    return Finding("outliers", severity, said, 'loss="bisquare"' if severity == "warning" else "", facts)
+
+
+def moved(e: Evidence, found: Outliers) -> str:
+    """Return what happens to the parameter that moves most: "k moves by −10 % (1.8 standard errors)"."""
+    value, shift = float(e.values[found.most]), float(found.shift[found.most])
+    errors = f"{times(found.moved)} standard errors"
+    if value == 0 or not abs(shift / value) < 1:
+        return f"{e.names[found.most]} moves by {errors}"
+    return f"{e.names[found.most]} moves by {percent(shift / value, plus=True)} ({errors})"
+
+
+def spread(e: Evidence, found: Spread, sizes: Array) -> Finding:
+    """Return the finding that scatter changes along a column."""
+    along = found.along or f"the fitted {e.response}"
+    end = "high" if found.grows else "low"
+    said = f"Scatter at the {end} end of {along} is {times(found.ratio)} times that at the other ({p_text(found.p)})."
+    facts: dict[str, Fact] = {"along": along, "ratio": min(found.ratio, 1e300), "p": found.p}
+    return Finding("unequal-variance", "warning", said, weights(e, found, sizes), facts)
+
+
+def weights(e: Evidence, found: Spread, sizes: Array) -> str:
+    """Return the weights that even the scatter out: a power of a column that is nowhere near zero.
+
+    The scatter of thirds of the rows, sorted by the column, gives the power to the nearest half.
+    """
+    candidates = {found.along: e.inputs[found.along]} if found.along else {e.response: e.y}
+    candidates |= {e.response: e.y, **e.inputs}
+    for name, x in candidates.items():
+        if float(x.min()) > 1e-3 * float(x.max()) and float(x.max()) > float(x.min()):
+            power = exponent(x if name != e.response else e.fitted, sizes)
+            if power:
+                return written(column(name), power)
+    return "sigma=scatter  # an array with the standard deviation of each row"
+
+
+def exponent(x: Array, sizes: Array) -> int:
+    """Return twice the power with which scatter grows with x: 0, ±1, ±2 to ±4."""
+    order = np.argsort(x, kind="stable")
+    thirds = [part for part in np.array_split(order, 3) if len(part)]
+    at = np.array([float(np.median(x[part])) for part in thirds])
+    size = np.array([quantile(sizes[part], 0.683) for part in thirds]) + TINY
+    if not (at > 0).all() or at[-1] <= at[0]:
+        return 0
+    slope = float(np.polyfit(np.log(at), np.log(size), 1)[0])
+    return int(np.clip(np.round(2 * slope), -4, 4))
+
+
+def written(name: str, power: int) -> str:
+    """Return weights as an expression: scatter that grows as y to the power/2 has weight y to the -power.
+
+    >>> written("y", 2), written("y", 1), written("t", -1)
+    ('weights="1/y**2"', 'weights="1/y"', 'weights="t"')
+    """
+    body = name if abs(power) == 1 else f"{name}**{abs(power)}"
+    return f'weights="{f"1/{body}" if power > 0 else body}"'
+
+
+def sigma(e: Evidence, g: Geometry, reduced: float, p: float) -> Finding:
+    """Return the finding that the given sigma is not the scatter: a warning when it is too small."""
+    factor = sqrt(reduced) if reduced < np.inf else float("inf")
+    facts: dict[str, Fact] = {"reduced_chi2": min(reduced, 1e300), "dof": g.dof, "p": p}
+    chi2 = f"reduced chi-square {significant(reduced, 2)} with {count(g.dof, 'degree')} of freedom"
+    weights = f'weights="1/{column(e.sigma)}**2"' if e.sigma else "weights=1/sigma**2"
+    if reduced > 1:
+        said = f"The scatter is {times(factor)} times what sigma says ({chi2}): error bars are that much too short."
+        return Finding("sigma-too-small", "warning", said, weights, facts)
+    said = f"The scatter is only {times(factor)} times what sigma says ({chi2}): error bars are longer than need be."
+    return Finding("sigma-too-large", "info", said, weights, facts)

@@ -1,0 +1,242 @@
+"""The order of a diagnosis: a cause silences its consequences, and a test is made only where it means something."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradfit.diagnose import about_parameters, about_residuals, parameters, residuals
+from gradfit.diagnose.evidence import ALARM, Array, Check, Diagnosis, Evidence, Finding
+from gradfit.diagnose.geometry import Geometry, Robust, lengths, robust, tangent, thinned
+from gradfit.diagnose.residuals import Noise
+from gradfit.diagnose.structure import has_three, structure
+
+WORST = {"error": 0, "warning": 1, "info": 2}
+SLIDING = 2.0  # confidence radii from the minimum within which fits slide along a valley, and beyond which they stopped early
+FIRST_PLACES = 4096  # rows in which enough different x are looked for before all are
+
+
+def diagnose(evidence: Evidence) -> Diagnosis:
+    """Return what is wrong with a fit, worst first, with the checks that were made.
+
+    Order: non-finite, too few points, local minimum, not determined, on a bound, not converged, strongly correlated;
+    residual tests only at a minimum, off bounds that cost something, and with real noise; variance only when neither
+    structure nor outliers were raised. A healthy fit gets a warning or an error in fewer than 0.5 % of all cases.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The arrays at the end of the fit. Nothing in it is changed.
+
+    Returns
+    -------
+    Diagnosis
+        Findings and checks; `info` findings change no verdict.
+    """
+    # extreme scales pass through infinity and back below: 1e300 squared is compared, not reported
+    with np.errstate(all="ignore"):
+        broken = about_parameters.non_finite(evidence)
+        found = Diagnosis((broken,)) if broken else finite(weighted_rows(evidence))
+    ordered = sorted(found.findings, key=lambda finding: WORST[finding.severity])
+    return replace(found, findings=tuple(ordered))
+
+
+def weighted_rows(e: Evidence) -> Evidence:
+    """Return the evidence without rows of weight zero, which the fit did not see."""
+    silent = (e.residuals == 0) & (e.y != e.fitted)
+    if not silent.any():
+        return e
+    keep = ~(silent & (e.jacobian == 0).all(axis=1))
+    if keep.all() or not keep.any():
+        return e
+    inputs = {name: x[keep] for name, x in e.inputs.items()}
+    arrays = (e.y, e.fitted, e.residuals, e.jacobian, e.rows)
+    y, fitted, r, J, rows = (a[keep] for a in arrays)
+    return replace(e, inputs=inputs, y=y, fitted=fitted, residuals=r, jacobian=J, rows=rows)
+
+
+def finite(e: Evidence) -> Diagnosis:
+    """Return the diagnosis of a fit without NaN and infinities."""
+    few = about_parameters.too_few_points(e)
+    if few and few.severity == "error":
+        return gathered(few, about_parameters.unused(e, []))
+    g = tangent(e.residuals, e.jacobian)
+    noise = noise_of(e)
+    if e.other_rss is not None and noise.kind != "rounding":
+        gain, lower = parameters.lower_elsewhere(g, e.other_rss, len(e.names))
+        if gain > 4 and lower > 1.0001:  # one parameter's worth of noise
+            return gathered(
+                few, about_parameters.unused(e, []), about_parameters.local_minimum(e, gain, lower)
+            )
+    undetermined = determined(e, g)
+    bound, check, free = bounds(e, g)
+    h = g if free.all() else tangent(e.residuals, e.jacobian[:, free])
+    stopped = stop(e, h, noise)
+    after = residual_findings(e, h, noise, few) if tested(bound, stopped) else Tested()
+    valley = correlation(e, h, free, after.noise) if not few and not undetermined else None
+    if valley and stopped and stopped.severity != "info":  # one cause: a fit far away knows nothing of valleys
+        far = float(str(stopped.evidence.get("offset", SLIDING))) > SLIDING
+        valley, stopped = (None, stopped) if far else (valley, None)
+    silent = about_residuals.few_to_test(e, h.dof) if noise.kind == "ordinary" and not few else None
+    no_noise = about_residuals.no_noise(e, noise)
+    findings = gathered(
+        few, *undetermined, bound, stopped, valley, *after.findings, no_noise, silent
+    ).findings
+    return Diagnosis(findings, (*((check,) if check else ()), *after.checks))
+
+
+def gathered(*found: Finding | None) -> Diagnosis:
+    """Return the diagnosis of those findings that there are."""
+    return Diagnosis(tuple(finding for finding in found if finding))
+
+
+def noise_of(e: Evidence) -> Noise:
+    """Return the kind of noise; the Jacobian tells how large the terms are that the fitted values are a sum of."""
+    raw = e.y - e.fitted
+    used = (e.residuals != 0) & (raw != 0)
+    typical = float(np.median(np.abs(raw[used] / e.residuals[used]))) if used.any() else 0.0
+    per_row = np.where(used, np.abs(raw) / np.where(used, np.abs(e.residuals), 1.0), typical)
+    terms = float(np.max((np.abs(e.jacobian) @ np.abs(e.values)) * per_row, initial=0.0))
+    return residuals.noise(e.y, e.fitted, terms if np.isfinite(terms) else 0.0)
+
+
+def determined(e: Evidence, g: Geometry) -> tuple[Finding, ...]:
+    """Return the findings on parameters without effect and on those that cannot be told apart."""
+    moved = e.fitted / np.where(e.y == e.fitted, 1.0, e.y - e.fitted) * e.residuals
+    dead = parameters.without_effect(g, e.values, float(lengths(moved[:, None])[0]))
+    groups = parameters.redundant(g, e.jacobian, dead)
+    nothing = about_parameters.unused(e, dead)
+    found = [nothing] if nothing else []
+    if groups and not e.constant and not dead:
+        places = different(e, len(e.names))
+        if 1 < places < len(e.names):
+            return (*found, about_parameters.too_few_places(e, places))
+    return (*found, *(about_parameters.unidentifiable(e, g, group) for group in groups))
+
+
+def different(e: Evidence, enough: int) -> int:
+    """Return how many different rows x has, or `enough` when there are that many."""
+    columns = list(e.inputs.values())
+    if not columns:
+        return enough
+    for rows in (slice(FIRST_PLACES), slice(None)):
+        seen = len(np.unique(np.column_stack([x[rows] for x in columns]), axis=0))
+        if seen >= enough:
+            return enough
+    return seen
+
+
+def bounds(e: Evidence, g: Geometry) -> tuple[Finding | None, Check | None, Array]:
+    """Return the finding on active bounds, its check, and the (k,) mask of parameters off their bounds."""
+    on = parameters.on_bound(g, e.values, e.lower, e.upper)
+    if not on.any():
+        return None, None, ~on
+    r = g.r
+    if e.robust:  # its gradient is not that of plain residuals; clipped ones are nearer
+        limit = 2 * robust(g).scale
+        r = np.clip(r, -limit, limit)
+    unit_columns = e.jacobian / np.where(g.norm > 0, g.norm, 1.0)
+    ratio, p = parameters.release(r, unit_columns, ~on)
+    found = about_parameters.at_bound(e, on, ratio, p)
+    raised = found.severity != "info"
+    return found, Check("Held by a bound", "F test of freeing it", p, ALARM["at-bound"], raised), ~on
+
+
+def stop(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
+    """Return the finding that the fit is not at its minimum."""
+    meaningless = e.robust is not None or noise.kind == "rounding"
+    return about_parameters.not_converged(e, None if meaningless else parameters.relative_offset(g))
+
+
+def tested(*causes: Finding | None) -> bool:
+    """Return whether residual tests mean something: none of the causes was raised."""
+    return all(cause is None or cause.severity == "info" for cause in causes)
+
+
+def correlation(e: Evidence, g: Geometry, free: Array, noise: float) -> Finding | None:
+    """Return the finding on parameters known only together, judged by the noise and not by a wrong model's misses."""
+    values = e.values[free]
+    scatter = 1.0 if e.absolute else (noise or g.s) * g.unit
+    found = parameters.strong_correlation(g, values, scatter)
+    if not found:
+        return None
+    place = np.flatnonzero(free)
+    return about_parameters.strong_correlation(
+        e, replace(found, members=tuple(int(place[j]) for j in found.members))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What residual tests found, and the noise that is left without a pattern (0: not known)."""
+
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[Check, ...] = ()
+    noise: float = 0.0
+
+    def __add__(self, other: "Tested") -> "Tested":
+        """Return both together."""
+        return Tested(self.findings + other.findings, self.checks + other.checks, self.noise or other.noise)
+
+
+def residual_findings(e: Evidence, g: Geometry, noise: Noise, few: Finding | None) -> Tested:
+    """Return the findings of the residual tests, at a minimum and with real noise."""
+    if noise.kind != "ordinary" or few or g.dof < 4:
+        return Tested()
+    fit = robust(g)
+    found = patterns(e, g, fit) + bad_rows(e, g, fit)
+    if tested(*found.findings) and g.dof >= 12:
+        found += scatter(e, fit)
+    if tested(*found.findings) and e.absolute:
+        found += against_sigma(e, g)
+    return found
+
+
+def checked(name: str, statistic: str, p: float, code: str) -> Check:
+    """Return the check, raised when p is below the line of its code."""
+    return Check(name, statistic, p, ALARM[code], p < ALARM[code])
+
+
+def patterns(e: Evidence, g: Geometry, fit: Robust) -> Tested:
+    """Return the test for patterns, on a random part of the rows where there are many."""
+    some, part = thinned(len(g.r)), g
+    if not isinstance(some, slice):
+        part = tangent(g.r[some], g.Q[some])
+    inputs = {name: x[some] for name, x in e.inputs.items()}
+    result = structure(part, fit.scale / part.unit if part is not g else fit.scale, inputs, e.fitted[some])
+    if result is None:
+        return Tested()
+    check = checked(
+        "Curve left over", "Durbin–Watson, slow and sharp waves", result.p, "structured-residuals"
+    )
+    if not check.raised:
+        return Tested((), (check,))
+    noise = result.noise * (part.unit if part is not g else 1.0)
+    return Tested((about_residuals.structure(e, g, result),), (check,), noise)
+
+
+def bad_rows(e: Evidence, g: Geometry, fit: Robust) -> Tested:
+    """Return the test for rows that no usual noise makes."""
+    result = residuals.outliers(g, fit)
+    if result is None:
+        return Tested()
+    below = result.p < ALARM["outliers"]
+    found = (about_residuals.outliers(e, result),) if below else ()
+    check = checked("Rows off the curve", "bisquare fit, long-tailed law", result.p, "outliers")
+    return Tested(found, (replace(check, raised=not tested(*found)),))
+
+
+def scatter(e: Evidence, fit: Robust) -> Tested:
+    """Return the test for scatter that changes along a column or the fitted values."""
+    columns = {"": e.fitted} | {name: x for name, x in e.inputs.items() if has_three(x)}
+    result = residuals.spread(fit, columns)
+    check = checked("Scatter that changes", "rank correlation of |residual|", result.p, "unequal-variance")
+    found = (about_residuals.spread(e, result, fit.size),) if check.raised else ()
+    return Tested(found, (check,))
+
+
+def against_sigma(e: Evidence, g: Geometry) -> Tested:
+    """Return the comparison of the scatter with the given sigma."""
+    reduced, p = residuals.sigma_too_small(g)
+    check = checked("Scatter above sigma", "chi-square", p, "sigma-too-small")
+    found = (about_residuals.sigma(e, g, reduced, p),) if check.raised or reduced < 0.5 else ()
+    return Tested(found, (check,))

@@ -1,0 +1,387 @@
+"""fit(): from data and a model to a result. Read this file first: it is the line of stages."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.diagnose import Diagnosis, diagnose
+from gradfit.errors import DataError, ModelError, OptionError
+from gradfit.evidence import evidence_of, worth_another_look
+from gradfit.library import MODELS, find
+from gradfit.loss import LOSSES, Loss
+from gradfit.model import BoundModel, bind_formula, bind_function, nearest, observed_column, settle_names
+from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, settled
+from gradfit.result import FitResult, Starts
+from gradfit.solve.descent import Descent
+from gradfit.solve.lm import LM
+from gradfit.solve.outcome import Outcome
+from gradfit.solve.problem import ModelProblem
+from gradfit.table import Table, read
+from gradfit.walk import Walk, searched, trained, walked
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to solve: what `fit` was told beside data and model."""
+
+    loss: Loss
+    solver: LM | Descent
+    executor: str
+    search: bool
+    seed: int
+    callback: Callable[..., object] | None
+
+
+def fit(  # noqa: PLR0913  the public call lists its options by name
+    model: object,
+    data: object = None,
+    *,
+    response: str | None = None,
+    start: object = None,
+    bounds: object = None,
+    fixed: Mapping[str, float] | None = None,
+    sigma: object = None,
+    weights: object = None,
+    where: str | None = None,
+    exclude: Sequence[int] | None = None,
+    missing: str = "error",
+    loss: str | Loss = "squared",
+    solver: object = "lm",
+    executor: str = "auto",
+    level: float = 0.95,
+    seed: int = 0,
+    max_iterations: int | None = None,
+    callback: Callable[..., object] | None = None,
+    **optimizer: object,
+) -> FitResult:
+    """Return the fit of a model to data, with uncertainties, findings and a verdict.
+
+    Parameters
+    ----------
+    model : str, callable or Model
+        A formula ("t_c = w*t_u + b"), the name of a library model ("gaussian"), or a function written with NumPy or torch
+        functions. In a formula, names that are columns are data and the rest are parameters; so are a function's
+        arguments.
+    data : path, mapping of arrays, data frame, ...
+        Whatever `gradfit.read` takes.
+    response : str, optional
+        The observed column, for a function or a formula without a left side; found out when only one column is left.
+    start : mapping, sequence or "search", optional
+        Start values, some or all. Without any: a closed form where the model is linear, the library model's guess, else a
+        search from many starts.
+    bounds : mapping of str to (lower, upper), or SciPy's forms, optional
+        None for an open end; equal bounds fix a parameter.
+    fixed : mapping of str to float, optional
+        Parameters that are not fitted.
+    sigma : float, array (n,), column, expression or covariance (n, n), optional
+        Known standard deviations, in the unit of the response. Absolute: errors are not rescaled by the scatter.
+    weights : array (n,), column or expression such as "1/y**2", optional
+        Relative weights, as in the weighted sum of squares; errors are scaled by the scatter that is found.
+    where : str, optional
+        Rows to use: "dose > 0".
+    exclude : sequence of int, optional
+        Row numbers to leave out, from 1, as findings print them.
+    missing : {"error", "drop"}
+        What happens to rows without a number in a used column.
+    loss : str or Loss
+        "squared", or the robust "soft_l1", "huber", "cauchy", "bisquare", whose scale is found from the residuals unless
+        a `Loss` gives it.
+    solver : str, torch optimizer (class, instance, factory), LM or Descent
+        "lm" (Levenberg-Marquardt), or any optimizer of torch.optim by name, with `lr`, `epochs`, `batch_size`,
+        `scheduler` and its own settings as further arguments.
+    executor : {"auto", "numpy", "tensor"}
+        What evaluates the model.
+    level : float
+        Of intervals and bands.
+    seed : int
+        Of everything random: the search for starts, mini-batches.
+    max_iterations : int, optional
+        For Levenberg-Marquardt; 500 when left out.
+    callback : callable, optional
+        Called after each iteration or epoch; a true answer stops the fit.
+    **optimizer
+        Settings of the optimizer, by torch's names: lr=0.01, momentum=0.9, epochs=5000.
+
+    Raises
+    ------
+    GradfitError
+        A `ValueError` whose sentence names the input and the remedy.
+
+    Examples
+    --------
+    >>> result = fit("y = a*x + b", {"x": [0, 1, 2, 3], "y": [1.1, 2.9, 5.2, 6.8]})
+    >>> {name: round(value, 2) for name, value in result.values.items()}
+    {'a': 1.94, 'b': 1.09}
+    """
+    began = time.perf_counter()
+    if not 0 < level < 1:
+        raise OptionError(f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval")
+    options = _options(loss, solver, executor, start, seed, max_iterations, callback, optimizer)
+    table = _table(data)
+    chosen, covariance = attached(table, sigma, weights)
+    chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
+    bound = bind(model, chosen, response, start, _named(start, bounds, fixed), missing)
+    rows = assemble(chosen, bound, missing=missing, covariance=covariance, n_read=table.n)
+    parameters = settled(bound, start, bounds, fixed)
+    walk = solve(bound, rows, parameters, options, _guess(model, rows, start))
+    told = {
+        "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
+        "where": where, "exclude": exclude, "missing": missing, "loss": loss, "solver": solver, "executor": executor,
+        "level": level, "seed": seed, "max_iterations": max_iterations, **optimizer,
+    }  # fmt: skip
+    return FitResult(
+        model=bound, data=rows, settled=walk.parameters, outcome=walk.outcome, loss_used=walk.loss, starts=walk.starts,
+        solver=walk.solver, executor=walk.executor, how=walk.how, level=level, seconds=time.perf_counter() - began,
+        settings=told, examine=_examiner(options),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------- arguments
+
+
+def _options(
+    loss: str | Loss,
+    solver: object,
+    executor: str,
+    start: object,
+    seed: int,
+    max_iterations: int | None,
+    callback: Callable[..., object] | None,
+    optimizer: Mapping[str, object],
+) -> Options:
+    if isinstance(start, str) and start != "search":
+        raise OptionError(f"start={start!r} is not understood", remedy='Give {"a": 1}, a list of numbers, or "search"')
+    if executor not in ("auto", "numpy", "tensor"):
+        raise OptionError(f"There is no executor {executor!r}", remedy=nearest(executor, ["auto", "numpy", "tensor"]))
+    return Options(
+        loss=loss_of(loss),
+        solver=solver_of(solver, seed, max_iterations, optimizer),
+        executor=executor,
+        search=start == "search" if isinstance(start, str) else False,
+        seed=seed,
+        callback=callback,
+    )
+
+
+def loss_of(loss: str | Loss) -> Loss:
+    """Return the loss of that name; a scale may follow a colon, as in "huber:0.3".
+
+    Raises
+    ------
+    OptionError
+        If there is none, with the nearest names.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    name, _, scale = str(loss).partition(":")
+    if name not in LOSSES:
+        raise OptionError(f"There is no loss {name!r}", remedy=nearest(name, LOSSES))
+    if not scale:
+        return Loss(name)
+    try:
+        return Loss(name, float(scale))
+    except ValueError as error:
+        raise OptionError(f"The scale of loss {loss!r} is not a positive number", remedy='Write "huber:0.3"') from error
+
+
+_OWN_SETTINGS = ("lr", "epochs", "batch_size", "scheduler", "scheduler_settings", "dtype")
+_ARGUMENTS = (
+    "response start bounds fixed sigma weights where exclude missing loss solver executor level seed max_iterations callback"
+).split()
+
+
+def solver_of(
+    solver: object, seed: int, max_iterations: int | None, optimizer: Mapping[str, object]
+) -> LM | Descent:
+    """Return the solver's value for a name, an instance, a factory or the value itself.
+
+    Raises
+    ------
+    OptionError
+        If a setting belongs to no optimizer, or to another solver.
+    """
+    if isinstance(solver, LM | Descent) or (isinstance(solver, str) and solver.lower() == "lm"):
+        if optimizer:
+            name = next(iter(optimizer))
+            remedy = nearest(name, [*_ARGUMENTS, *_OWN_SETTINGS])
+            if name in _OWN_SETTINGS:
+                remedy = f'{name}= is a setting of torch\'s optimizers: add solver="SGD" or another one'
+            raise OptionError(f"fit() has no argument {name!r} for Levenberg-Marquardt", remedy=remedy)
+        if isinstance(solver, LM | Descent):
+            return solver
+        if max_iterations is not None and max_iterations < 1:
+            raise OptionError(f"max_iterations must be at least 1, and is {max_iterations}")
+        return LM() if max_iterations is None else LM(max_iterations=max_iterations)
+    own = {k: v for k, v in optimizer.items() if k in _OWN_SETTINGS}
+    rest = {k: v for k, v in optimizer.items() if k not in _OWN_SETTINGS}
+    if max_iterations is not None:
+        raise OptionError("max_iterations= is for Levenberg-Marquardt", remedy="Optimizers of torch take epochs=")
+    return Descent(solver, settings=rest, seed=seed, **own)  # pyright: ignore[reportArgumentType]  # checked by Descent
+
+
+def _named(start: object, bounds: object, fixed: Mapping[str, float] | None) -> frozenset[str]:
+    given: list[str] = []
+    for part in (start, bounds, fixed):
+        if isinstance(part, Mapping):
+            given += [str(name) for name in part]
+    return frozenset(given)
+
+
+def _table(data: object) -> Table:
+    if data is None:
+        raise DataError("fit() needs data", remedy='Give a file or columns: fit("y = a*x + b", {"x": x, "y": y})')
+    table = read(data)
+    if table.n == 0:
+        raise DataError(f"{table.source} has no rows")
+    return table
+
+
+def bind(
+    model: object, table: Table, response: str | None, start: object, named: frozenset[str], missing: str
+) -> BoundModel:
+    """Return the model bound to a table's columns.
+
+    Raises
+    ------
+    OptionError
+        If it is neither a formula, nor a library model's name, nor a function.
+    """
+    columns = tuple(name for name in table.columns if not name.startswith("\0"))
+    model = getattr(model, "definition", model)  # a gradfit.Model
+    if isinstance(model, BoundModel):
+        return model
+    if isinstance(model, str):
+        text = model.strip()
+        if text.isidentifier() and text not in columns:
+            text = _library_formula(text, columns, response)
+        return bind_formula(text, columns, response, named, table.source)
+    if not callable(model):
+        raise OptionError(f"A model is a formula or a function, and {type(model).__name__} is neither")
+    numbers = [c for c in columns if table.columns[c].dtype != object]
+    count = None if start is None or isinstance(start, str | Mapping) else len(np.atleast_1d(np.asarray(start)))
+    names = settle_names(model, numbers, response, list(start) if isinstance(start, Mapping) else count)
+    observed = observed_column(numbers, set(names.inputs), response, getattr(model, "__name__", "the model"), table.source)
+    clean = table.numeric([*names.inputs, observed], missing=missing)
+    point = None if count is None else np.asarray(start, dtype=np.float64)
+    if isinstance(start, Mapping) and set(names.parameters) <= set(start):
+        point = np.array([float(start[n]) for n in names.parameters])
+    return bind_function(model, names, [clean.columns[n] for n in names.inputs], observed, point)
+
+
+def _library_formula(name: str, columns: tuple[str, ...], response: str | None) -> str:
+    formula = find(name).formula
+    if response is None and "y" not in columns:
+        others = [c for c in columns if c != "x"]
+        response = others[-1] if len(columns) == 2 else None
+        if response is None:
+            raise DataError(f"{name} needs to know which column was observed", remedy=f'Give response="{columns[-1]}"')
+    response = response or "y"
+    rest = [c for c in columns if c != response]
+    if "x" not in rest and len(rest) != 1:
+        raise DataError(
+            f"{name} is a function of one column, and {', '.join(rest) or 'none'} could be meant",
+            remedy=f'Write the formula out: "{formula}"',
+        )
+    x = "x" if "x" in rest else rest[0]
+    left, right = formula.split("=", 1)
+    del left
+    words = {"x": _quoted(x)}
+    return f"{_quoted(response)} ={_renamed(right, words)}"
+
+
+def _quoted(name: str) -> str:
+    return name if name.isidentifier() else f"{{{name}}}"
+
+
+def _renamed(text: str, words: Mapping[str, str]) -> str:
+    out, word = [], ""
+    for character in text + "\0":
+        if character.isalnum() or character == "_":
+            word += character
+            continue
+        out.append(words.get(word, word))
+        word = ""
+        if character != "\0":
+            out.append(character)
+    return "".join(out)
+
+
+def _guess(model: object, rows: Data, start: object) -> Callable[[], dict[str, float]] | None:
+    """The library model's own guess, where the model is one."""
+    model = getattr(model, "definition", model)
+    if not isinstance(model, str) or model.strip() not in MODELS or isinstance(start, str):
+        return None
+    guess = MODELS[model.strip()].guess
+    columns = list(rows.columns.values())
+    return lambda: guess(columns[0], rows.y)
+
+
+# ---------------------------------------------------------------------------- solving
+
+
+def solve(
+    model: BoundModel,
+    rows: Data,
+    parameters: Parameters,
+    options: Options,
+    guess: Callable[[], dict[str, float]] | None,
+) -> Walk:
+    """Return where the solver ended, and the way there.
+
+    Raises
+    ------
+    ModelError
+        If the model is not finite at the start.
+    """
+    executor = "numpy" if options.executor == "auto" else options.executor
+    kernel = model.kernel(executor)
+    columns = [rows.columns[name] for name in model.inputs] or [np.zeros(rows.n)]
+    free = None if len(parameters.free) == len(parameters.start) else parameters.free
+    problem = ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free)
+    how = (f"{model.text} could not be traced ({model.fallback}): {kernel.name}",) if model.fallback else ()
+    if len(parameters.free) == 0:
+        return _nothing_free(problem, parameters, options, kernel.name)
+    if guess is not None and np.isnan(parameters.start[parameters.free]).any():
+        guessed = guess()
+        values = np.array([guessed.get(name, np.nan) for name in model.parameters])
+        values = np.clip(values, parameters.lower, parameters.upper)
+        parameters = replace(parameters, start=np.where(np.isnan(parameters.start), values, parameters.start))
+        how = (*how, "Start values are the library model's own guess")
+    walk = walked if isinstance(options.solver, LM) else trained
+    done = walk(model, replace(problem, template=parameters.start), parameters, options)
+    if guess is not None and done.starts.source == "given":
+        done = replace(done, starts=replace(done.starts, source="library"))
+    return replace(done, how=(*how, *done.how, *parameters.notes), executor=kernel.name)
+
+
+def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:
+    from gradfit.solve.outcome import History  # noqa: PLC0415
+
+    r = problem.residual(np.empty(0))
+    if not np.isfinite(r).all():
+        raise ModelError("The model is not finite at the fixed values")
+    outcome = Outcome(np.empty(0), float(r @ r), "converged", "Nothing was free to fit", 0, 1, History.of([]))
+    return Walk(parameters, outcome, options.loss, Starts("given"), "none: all parameters are fixed", executor, ())
+
+
+def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
+    """The judge of a result; where something looks wrong it first tries other starts."""
+
+    def examine(result: FitResult) -> Diagnosis:
+        diagnosis = diagnose(evidence_of(result))
+        if not isinstance(options.solver, LM) or not worth_another_look(result, diagnosis):
+            return diagnosis
+        other = searched(result.model, result.problem, result.settled, replace(options, seed=options.seed + 1), quick=True)
+        better = result.problem.residual(other.parameters)
+        rss = float(better @ better)
+        if not rss < result.rss:
+            return diagnosis
+        values = dict(zip(result.model.parameters, result.problem.whole(other.parameters).tolist(), strict=True))
+        return diagnose(replace(evidence_of(result), other_rss=rss, other_values=values))
+
+    return examine

@@ -1,0 +1,167 @@
+"""The numpy executor: the graph's operations one after the other, each a NumPy call. Nothing to compile, so it is instant."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit._lazy import special
+from gradfit.graph import LEAVES, Graph, Node, operands
+
+Array = NDArray[np.float64]
+Step = tuple[int, Callable[..., object], tuple[int, ...]]
+
+CHUNK = 16_384  # rows at a time: a dozen intermediate columns of this length stay in the second-level cache
+
+
+@dataclass(frozen=True)
+class NumpyExecutor:
+    """Runs graphs with NumPy."""
+
+    def compile(self, graph: Graph) -> "NumpyKernel":
+        """Return the kernel of a graph."""
+        return NumpyKernel(graph)
+
+
+class NumpyKernel:
+    """A graph's operations in order, once for the value alone and once for value and derivatives."""
+
+    name = "numpy"
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        everything = [graph.value, *graph.scale, *graph.core]
+        self._value_steps = _steps(graph, [graph.value])
+        self._all_steps = _steps(graph, everything)
+        self._blank: list[object] = [node[1] if node[0] == "const" else None for node in graph.nodes]
+        self._leaves = [(i, str(n[0]), int(n[1])) for i, n in enumerate(graph.nodes) if n[0] in ("var", "par")]  # pyright: ignore[reportArgumentType]  # a leaf's index
+        self._unit = [graph.nodes[s] == ("const", 1.0) for s in graph.scale]
+
+    def value(self, columns: Sequence[Array], parameters: Array) -> Array:
+        """Return the model (n,) at the rows of `columns`, each (n,), for parameters (k,).
+
+        With parameters (k, m, 1), many sets at once, the result is (m, n).
+        """
+        rows = len(columns[0]) if columns else 1
+        if parameters.ndim == 1 and rows > 2 * CHUNK:
+            return np.concatenate([self.value(part, parameters) for part in _chunks(columns, rows)])
+        with np.errstate(all="ignore"):
+            values = self._run(self._value_steps, columns, parameters)
+        return self._spread(values[self.graph.value], columns, parameters)
+
+    def value_jacobian(self, columns: Sequence[Array], parameters: Array) -> tuple[Array, Array]:
+        """Return the model (n,) and its derivatives by the parameters (n, k), stored by column.
+
+        With parameters (k, m, 1), many sets at once, the shapes are (m, n) and (k, m, n).
+        """
+        rows = len(columns[0]) if columns else 1
+        shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
+        jacobian = np.empty((len(self.graph.core), *shape))
+        if parameters.ndim == 1 and rows > 2 * CHUNK:
+            out = np.empty(rows)
+            for start, part in zip(range(0, rows, CHUNK), _chunks(columns, rows), strict=True):
+                out[start : start + CHUNK] = self._fill(part, parameters, jacobian[:, start : start + CHUNK])
+        else:
+            out = self._fill(columns, parameters, jacobian)
+        return out, jacobian.T if parameters.ndim == 1 else jacobian
+
+    def _fill(self, columns: Sequence[Array], parameters: Array, jacobian: Array) -> Array:
+        graph = self.graph
+        with np.errstate(all="ignore"):
+            values = self._run(self._all_steps, columns, parameters)
+            for j, (scale, core) in enumerate(zip(graph.scale, graph.core, strict=True)):
+                if self._unit[j]:
+                    jacobian[j] = values[core]
+                else:
+                    np.multiply(values[scale], values[core], out=jacobian[j])  # pyright: ignore[reportCallIssue, reportArgumentType]  # numbers
+        return self._spread(values[graph.value], columns, parameters)
+
+    def _run(self, steps: Sequence[Step], columns: Sequence[Array], parameters: Array) -> list[object]:
+        values = self._blank.copy()
+        scalars = parameters.tolist() if parameters.ndim == 1 else parameters
+        for i, kind, k in self._leaves:
+            values[i] = columns[k] if kind == "var" else scalars[k]
+        for i, function, ids in steps:
+            if len(ids) == 2:
+                values[i] = function(values[ids[0]], values[ids[1]])
+            elif len(ids) == 1:
+                values[i] = function(values[ids[0]])
+            else:
+                values[i] = function(*(values[j] for j in ids))
+        return values
+
+    def _spread(self, value: object, columns: Sequence[Array], parameters: Array) -> Array:
+        rows = len(columns[0]) if columns else 1
+        shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
+        if isinstance(value, np.ndarray) and value.shape == shape and value.dtype == np.float64:
+            return value if self.graph.nodes[self.graph.value][0] != "var" else value.copy()
+        return np.array(np.broadcast_to(np.asarray(value, np.float64), shape))
+
+    @cached_property
+    def source(self) -> str:
+        """The graph as Python code for a person to read; running it gives what the kernel gives."""
+        from gradfit.kernel.source import python_source  # noqa: PLC0415  only `show` needs it
+
+        return python_source(self.graph)
+
+
+def _chunks(columns: Sequence[Array], rows: int) -> list[list[Array]]:
+    return [[c[i : i + CHUNK] for c in columns] for i in range(0, rows, CHUNK)]
+
+
+def _steps(graph: Graph, wanted: Sequence[int]) -> list[Step]:
+    keep: set[int] = set()
+    todo = list(wanted)
+    while todo:
+        i = todo.pop()
+        if i not in keep:
+            keep.add(i)
+            todo.extend(operands(graph.nodes[i]))
+    return [(i, _function(graph.nodes[i]), operands(graph.nodes[i])) for i in sorted(keep) if graph.nodes[i][0] not in LEAVES]
+
+
+def _function(node: Node) -> Callable[..., object]:
+    name = str(node[0])
+    return FUNCTIONS[name] if name in FUNCTIONS else getattr(special, _SPECIAL[name])
+
+
+def _wofz_real(x: object, y: object) -> object:
+    return special.wofz(np.asarray(x) + 1j * np.asarray(y)).real
+
+
+def _wofz_imag(x: object, y: object) -> object:
+    return special.wofz(np.asarray(x) + 1j * np.asarray(y)).imag
+
+
+FUNCTIONS: Mapping[str, Callable[..., object]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "pow": np.float_power,
+    "neg": np.negative,
+    "abs": np.abs,
+    "atan2": np.arctan2,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "where": np.where,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "not": np.logical_not,
+    "wofz_real": _wofz_real,
+    "wofz_imag": _wofz_imag,
+    **{name: getattr(np, name) for name in "exp log sqrt sin cos tan tanh sinh cosh log1p expm1 floor sign".split()},
+}
+_SPECIAL = {"erf": "erf", "erfc": "erfc", "lgamma": "gammaln", "digamma": "psi"}

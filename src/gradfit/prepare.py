@@ -1,0 +1,408 @@
+"""From a table and options to the numbers of one fit: rows, response, weights, start values, bounds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit._lazy import linalg
+from gradfit.errors import DataError, FormulaError, OptionError
+from gradfit.formula import Expression, parse_expression
+from gradfit.model import BoundModel, nearest
+from gradfit.notation import count, listing
+from gradfit.table import Table
+
+Array = NDArray[np.float64]
+
+_SIGMA, _WEIGHTS = "\0sigma", "\0weights"  # columns of our own, so that one row mask serves all
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The rows of one fit.
+
+    Attributes
+    ----------
+    columns : mapping of str to (n,)
+        The model's inputs.
+    y : (n,)
+        The response, transformed where the left side of the formula says so.
+    rows : (n,) int
+        Row numbers in the source, from 1.
+    sigma : (n,) or None
+        Standard deviations, or 1/sqrt(weights); None where all rows count alike.
+    absolute : bool
+        Whether sigma is a known standard deviation; else it is known up to a factor.
+    cholesky : (n, n) or None
+        Lower factor of the covariance, where errors are correlated.
+    units : mapping of str to str
+        By column name.
+    source : str
+        The file, or the kind of thing in memory.
+    n_read : int
+        Rows that were read.
+    notes, left_out : tuple of str
+        What was done to the data, and which rows are not used.
+    """
+
+    columns: Mapping[str, Array]
+    y: Array
+    rows: NDArray[np.int64]
+    sigma: Array | None
+    absolute: bool
+    cholesky: Array | None
+    units: Mapping[str, str]
+    source: str
+    n_read: int
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    @property
+    def weight(self) -> Array | None:
+        """What residuals are multiplied by: 1/sigma, or the Cholesky factor to divide by."""
+        if self.cholesky is not None:
+            return self.cholesky
+        return None if self.sigma is None else 1.0 / self.sigma
+
+
+# ---------------------------------------------------------------------------- rows
+
+
+def chosen_rows(table: Table, where: str | None, exclude: Sequence[int] | None) -> Table:
+    """Return the rows that `where` accepts and `exclude` does not name.
+
+    Raises
+    ------
+    DataError
+        If none is left, a row to exclude does not exist, or the filter is not a condition.
+    """
+    if where is not None:
+        mask = _condition(table, where)
+        kept = int(np.count_nonzero(mask))
+        if kept == 0:
+            raise DataError(f"No row of {table.source} satisfies {where!r}", remedy="Loosen the filter")
+        table = table.keep(mask, f"{count(table.n - kept, 'row')} left out by where={where!r}")
+    if exclude is None or len(exclude) == 0:
+        return table
+    unwanted = np.atleast_1d(np.asarray(exclude))
+    if unwanted.dtype == bool:
+        raise OptionError("exclude= takes row numbers, from 1 as findings print them, not a mask")
+    missing = np.setdiff1d(unwanted, table.rows)
+    if len(missing):
+        raise OptionError(f"There is no row {missing[0]} to exclude; {table.source} has rows {table.rows.min()} to {table.rows.max()}")
+    names = listing([f"{r}" for r in unwanted])
+    return table.keep(~np.isin(table.rows, unwanted), f"row{'s' * (len(unwanted) > 1)} {names} left out by exclude=")
+
+
+def _condition(table: Table, where: str) -> NDArray[np.bool_]:
+    expression = parse_expression(where)
+    table.require([n for n in expression.names if n not in ("pi", "e")])
+    with np.errstate(all="ignore"):
+        mask = np.asarray(expression.evaluate(table.columns))
+    if mask.dtype != bool:
+        raise FormulaError(f"where={where!r} is not a condition", remedy="Compare, as in dose > 0")
+    return np.broadcast_to(mask, (table.n,))
+
+
+def attached(table: Table, sigma: object, weights: object) -> tuple[Table, Array | None]:
+    """Return the table with sigma or weights as a column, and their covariance matrix if that is what was given.
+
+    Raises
+    ------
+    OptionError
+        If both are given, or their length is not that of the table.
+    """
+    if sigma is not None and weights is not None:
+        raise OptionError(
+            "Give sigma= or weights=, not both",
+            remedy="sigma are standard deviations in the unit of the response, weights count as 1/sigma**2 up to a factor",
+        )
+    for name, given, column in (("sigma", sigma, _SIGMA), ("weights", weights, _WEIGHTS)):
+        if given is None:
+            continue
+        if isinstance(given, str):
+            return _from_text(table, name, given, column), None
+        values = np.asarray(given, dtype=np.float64)
+        if name == "sigma" and values.ndim == 2 and values.shape[0] == values.shape[1] == table.n:
+            return table, values
+        values = values.reshape(-1) if values.size == table.n else values
+        if values.ndim > 1 or (values.ndim == 1 and len(values) != table.n):
+            raise OptionError(f"{name}= has shape {values.shape}, and the data have {count(table.n, 'row')}")
+        return table.with_column(column, np.broadcast_to(values, (table.n,)).copy()), None
+    return table, None
+
+
+def _from_text(table: Table, name: str, text: str, column: str) -> Table:
+    if text in table.columns:
+        return table.with_column(column, table.columns[text])
+    expression = parse_expression(text)
+    table.require([n for n in expression.names if n not in ("pi", "e")])
+    with np.errstate(all="ignore"):
+        values = np.asarray(expression.evaluate(table.columns), dtype=np.float64)
+    filled = np.broadcast_to(values, (table.n,)).copy()
+    used = np.ones(table.n, dtype=bool)
+    for known in expression.names:
+        if known in table.columns:
+            used &= np.isfinite(np.asarray(table.columns[known], dtype=np.float64))
+    bad = used & ~np.isfinite(filled)
+    if bad.any():
+        raise DataError(f"{name}={text!r} is not finite in {rows_text(table.rows[bad])}", remedy="Leave those rows out with where=")
+    return table.with_column(column, filled)
+
+
+def rows_text(rows: NDArray[np.int64]) -> str:
+    """Return row numbers for a sentence: "row 3", "rows 1, 2 and 5".
+
+    >>> rows_text(np.array([1, 2, 5]))
+    'rows 1, 2 and 5'
+    """
+    return ("row " if len(rows) == 1 else "rows ") + listing([f"{r}" for r in rows], most=6)
+
+
+def assemble(
+    table: Table, model: BoundModel, *, missing: str, covariance: Array | None, n_read: int
+) -> Data:
+    """Return the rows of the fit as numbers.
+
+    Raises
+    ------
+    DataError
+        If a used column holds no number somewhere, the response is not finite, or sigma is not positive.
+    """
+    observed = [n for n in model.left.names if n in table.columns] if model.left else [model.response]
+    own = [c for c in (_SIGMA, _WEIGHTS) if c in table.columns]
+    used = list(dict.fromkeys([*model.inputs, *observed, *own]))
+    before = table.rows
+    table = _readable(table, used, missing)
+    if table.n == 0:
+        raise DataError(f"No row of {table.source} is left to fit")
+    y = table.columns[model.response] if model.left is None else _transformed(model, table)
+    sigma, absolute, table, y, dropped = _sigma(table, y)
+    cholesky = None if covariance is None else _cholesky(covariance, before, table.rows)
+    notes = tuple(n for n in table.notes if not _is_about_rows(n))
+    left_out = (*(n for n in table.notes if _is_about_rows(n)), *dropped)
+    return Data(
+        {name: table.columns[name] for name in model.inputs},
+        y, table.rows, sigma, absolute or covariance is not None, cholesky, table.units, table.source, n_read,
+        (*model.notes, *notes), left_out,
+    )  # fmt: skip
+
+
+def _is_about_rows(note: str) -> bool:
+    return "left out" in note or "dropped" in note
+
+
+def _readable(table: Table, used: list[str], missing: str) -> Table:
+    try:
+        return table.numeric(used, missing=missing)
+    except DataError as error:
+        named = error.message.replace(_SIGMA, "sigma").replace(_WEIGHTS, "weights")
+        raise DataError(named, remedy=error.remedy, excerpt=error.excerpt.replace("\0", "")) from None
+
+
+def _transformed(model: BoundModel, table: Table) -> Array:
+    if model.left is None:
+        return table.columns[model.response]
+    with np.errstate(all="ignore"):
+        y = np.asarray(model.left.evaluate(table.columns), dtype=np.float64)
+    y = np.broadcast_to(y, (table.n,))
+    bad = ~np.isfinite(y)
+    if bad.any():
+        raise DataError(
+            f"{model.response} is not finite in {rows_text(table.rows[bad])} of {table.source}",
+            remedy=f'Leave them out, as in where="{next(n for n in model.left.names if n in table.columns)} > 0"',
+        )
+    return y
+
+
+def _sigma(table: Table, y: Array) -> tuple[Array | None, bool, Table, Array, tuple[str, ...]]:
+    if _SIGMA in table.columns:
+        sigma = table.columns[_SIGMA]
+        if not (sigma > 0).all():
+            raise DataError(
+                f"sigma must be positive, and is not in {rows_text(table.rows[~(sigma > 0)])}",
+                remedy="It is the standard deviation of each observation; leave out rows without one, with where=",
+            )
+        return sigma, True, table, y, ()
+    if _WEIGHTS not in table.columns:
+        return None, False, table, y, ()
+    weights = table.columns[_WEIGHTS]
+    if not (weights >= 0).all() or not (weights > 0).any():
+        raise DataError(f"weights must be positive, and are not in {rows_text(table.rows[~(weights > 0)])}")
+    if (weights == 0).any():
+        zero = weights == 0
+        dropped = f"{count(int(zero.sum()), 'row')} left out: the weight is 0"
+        table, y, weights = table.keep(~zero), y[~zero], weights[~zero]
+        return 1 / np.sqrt(weights), False, table, y, (dropped,)
+    return 1 / np.sqrt(weights), False, table, y, ()
+
+
+def _cholesky(covariance: Array, before: NDArray[np.int64], rows: NDArray[np.int64]) -> Array:
+    place = np.flatnonzero(np.isin(before, rows))
+    part = covariance[np.ix_(place, place)]
+    if not np.isfinite(part).all() or not np.allclose(part, part.T, rtol=1e-8):
+        raise OptionError("sigma= as a matrix must be the symmetric covariance of the observations")
+    try:
+        return linalg.cholesky(part, lower=True)
+    except np.linalg.LinAlgError as error:
+        raise OptionError("sigma= as a matrix must be positive definite: some combination of errors has no variance") from error
+
+
+# ---------------------------------------------------------------------------- parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """What the caller says of the parameters.
+
+    Attributes
+    ----------
+    start : (k,)
+        Start values, NaN where none is given; fixed parameters have their value.
+    lower, upper : (k,)
+        Bounds, infinite where there is none.
+    free : (f,) int
+        Those to fit.
+    notes : tuple of str
+        Equal bounds that fixed a parameter.
+    """
+
+    start: Array
+    lower: Array
+    upper: Array
+    free: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+def settled(model: BoundModel, start: object, bounds: object, fixed: Mapping[str, float] | None) -> Parameters:
+    """Return start values, bounds and what is fixed, checked against each other.
+
+    Raises
+    ------
+    OptionError
+        If a name is no parameter, a number is not finite, bounds are reversed or a start lies outside them.
+    """
+    names = model.parameters
+    if start is None and bounds is None and not fixed and not model.defaults:
+        return _plain(len(names))
+    lower, upper = _bounds(names, bounds)
+    values = _start(names, start, model.defaults)
+    held = np.zeros(len(names), dtype=bool)
+    notes: list[str] = []
+    for j, name in enumerate(names):
+        if lower[j] == upper[j]:
+            held[j], values[j] = True, lower[j]
+            notes.append(f"{name} is fixed at {lower[j]:g}: its bounds are equal")
+    for name, value in (fixed or {}).items():
+        j = _index(names, name, "fixed")
+        held[j], values[j] = True, _number(value, name, "fixed")
+    _inside(names, values, lower, upper, held)
+    return Parameters(values, lower, upper, np.flatnonzero(~held), tuple(notes))
+
+
+def _plain(k: int) -> Parameters:
+    return Parameters(np.full(k, np.nan), np.full(k, -np.inf), np.full(k, np.inf), np.arange(k))
+
+
+def _index(names: Sequence[str], name: str, argument: str) -> int:
+    if name not in names:
+        raise OptionError(f"{argument}= names {name}, which is no parameter of the model", remedy=nearest(name, list(names)))
+    return list(names).index(name)
+
+
+def _number(value: object, name: str, argument: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real | np.ndarray | np.generic) and not hasattr(value, "__float__"):
+        raise OptionError(f"{argument}= of {name} must be a number, and is {value!r}")
+    number = float(value)  # pyright: ignore[reportArgumentType]  # has __float__
+    if not np.isfinite(number):
+        raise OptionError(f"{argument}= of {name} must be finite, and is {number}")
+    return number
+
+
+def _start(names: Sequence[str], start: object, defaults: Mapping[str, float]) -> Array:
+    values = np.array([defaults.get(name, np.nan) for name in names])
+    if start is None or isinstance(start, str):
+        return values
+    if isinstance(start, Mapping):
+        for name, value in start.items():
+            values[_index(names, str(name), "start")] = _number(value, str(name), "start")
+        return values
+    given = np.atleast_1d(np.asarray(start, dtype=np.float64))
+    if given.shape != (len(names),):
+        raise OptionError(
+            f"start= has {given.size} values, and the model has {count(len(names), 'parameter')}: {', '.join(names)}"
+        )
+    return np.array([_number(v, n, "start") for n, v in zip(names, given, strict=True)])
+
+
+def _bounds(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
+    k = len(names)
+    lower, upper = np.full(k, -np.inf), np.full(k, np.inf)
+    if bounds is None:
+        return lower, upper
+    if isinstance(bounds, Mapping):
+        for name, pair in bounds.items():
+            j = _index(names, str(name), "bounds")
+            lower[j], upper[j] = _pair(pair, str(name))
+    else:
+        lower, upper = _sequences(names, bounds)
+    for name, low, high in zip(names, lower, upper, strict=True):
+        if np.isnan(low) or np.isnan(high) or low > high:
+            raise OptionError(f"The bounds of {name} are reversed: {low:g} to {high:g}", remedy="Write them as (lower, upper)")
+    return lower, upper
+
+
+def _pair(pair: object, name: str) -> tuple[float, float]:
+    if pair is None:
+        return -np.inf, np.inf
+    ends = list(pair) if isinstance(pair, Sequence | np.ndarray) and not isinstance(pair, str) else []
+    if len(ends) != 2:
+        raise OptionError(f"bounds= of {name} must be (lower, upper), with None for an open end, and is {pair!r}")
+    low, high = ends
+    return (-np.inf if low is None else float(low)), (np.inf if high is None else float(high))
+
+
+def _sequences(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
+    """Both of SciPy's forms: ([lower, ...], [upper, ...]) and [(lower, upper), ...]."""
+    k = len(names)
+    parts = list(bounds) if isinstance(bounds, Sequence | np.ndarray) else []
+    pairs = len(parts) == k and all(isinstance(p, Sequence | np.ndarray) and len(p) == 2 for p in parts)
+    if pairs and not (k == 2 and not isinstance(bounds, list)):
+        both = [_pair(p, n) for p, n in zip(parts, names, strict=True)]
+        return np.array([b[0] for b in both]), np.array([b[1] for b in both])
+    if len(parts) == 2:
+        try:
+            return tuple(np.broadcast_to(np.asarray(p, dtype=np.float64), (k,)).copy() for p in parts)  # pyright: ignore[reportReturnType]  # two
+        except ValueError:
+            pass
+    raise OptionError(
+        f"bounds= does not fit the {count(k, 'parameter')} {', '.join(names)}",
+        remedy='Write bounds={"a": (0, None)}, or ([lower, ...], [upper, ...])',
+    )
+
+
+def _inside(names: Sequence[str], values: Array, lower: Array, upper: Array, held: NDArray[np.bool_]) -> None:
+    slack = 1e-12 * np.maximum(1.0, np.abs(values))
+    for j, name in enumerate(names):
+        if np.isnan(values[j]):
+            continue
+        if values[j] < lower[j] - slack[j] or values[j] > upper[j] + slack[j]:
+            what = "fixed value" if held[j] else "start value"
+            raise OptionError(
+                f"The {what} of {name}, {values[j]:g}, lies outside its bounds {lower[j]:g} to {upper[j]:g}",
+                remedy="Move the start inside, or widen the bounds",
+            )
+    inside = ~np.isnan(values)
+    values[inside] = np.clip(values[inside], lower[inside], upper[inside])
+
+
+def with_start(parameters: Parameters, values: Array) -> Parameters:
+    """Return the parameters with the missing start values filled in."""
+    return replace(parameters, start=np.where(np.isnan(parameters.start), values, parameters.start))

@@ -1,0 +1,272 @@
+"""How a fit is written down again: as a shell command, as Python, and as a SciPy program to compare with."""
+
+import ast
+import json
+import keyword
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.errors import FormulaError
+from gradfit.formula import Expression, parse
+from gradfit.result import FitResult
+
+Array = NDArray[np.float64]
+_EMBEDDED = 40  # rows up to which a program carries its data
+_WIDTH = 92  # characters of a line of code
+
+#: argument of fit -> option of the command
+OPTIONS: Mapping[str, str] = {"fixed": "--fix"} | {
+    name: f"--{name.replace('_', '-')}"
+    for name in "start bounds sigma weights where missing solver lr epochs executor loss".split()
+}
+
+
+def is_file(source: str) -> bool:
+    """Return whether a source is the name of a file.
+
+    >>> is_file("a/b.csv"), is_file("pandas data frame")
+    (True, False)
+    """
+    return bool(PurePath(source).suffix) and "\n" not in source and not source.startswith("-")
+
+
+def remedy_arguments(remedy: str) -> dict[str, object] | None:
+    """Return the arguments that a remedy names; None where it is no code but words.
+
+    >>> remedy_arguments('fixed={"b": 1}'), remedy_arguments("measure longer")
+    ({'fixed': {'b': 1}}, None)
+    """
+    try:
+        call = ast.parse(f"fit({remedy}\n)", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not call.keywords:
+            return None
+        return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords if word.arg}
+    except (SyntaxError, ValueError):
+        return None
+
+
+def with_arguments(settings: Mapping[str, object], more: Mapping[str, object]) -> dict[str, object]:
+    """Return settings with others put over them; what maps names to values is merged."""
+    out = dict(settings)
+    for key, value in more.items():
+        old = out.get(key)
+        out[key] = {**old, **value} if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
+
+
+# ---------------------------------------------------------------------------- shell
+
+
+def shell(result: FitResult, settings: Mapping[str, object]) -> str:
+    """Return the command line; empty where the fit cannot be written as one."""
+    if not is_file(result.data.source) or not _is_formula(result) or set(settings) - set(OPTIONS):
+        return ""
+    options = [f"{OPTIONS[key]} {_quoted(_option(value))}" for key, value in settings.items()]
+    return " ".join(["gradfit fit", _quoted(result.data.source), _quoted(result.formula, always=True), *options])
+
+
+def _is_formula(result: FitResult) -> bool:
+    try:
+        return parse(result.formula).left is not None
+    except FormulaError:
+        return False
+
+
+def _option(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_option_part(part)}" for name, part in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _option_part(part: object) -> str:
+    if isinstance(part, Sequence) and not isinstance(part, str):
+        return ":".join("" if end is None or not isfinite(float(end)) else f"{float(end):.10g}" for end in part)
+    return f"{part:.10g}" if isinstance(part, float | int) else str(part)
+
+
+def _quoted(words: str, *, always: bool = False) -> str:
+    if not always and shlex.quote(words) == words:
+        return words
+    return shlex.quote(words) if re.search(r'["$`!\\]', words) else f'"{words}"'
+
+
+# ---------------------------------------------------------------------------- Python
+
+
+def python(result: FitResult, settings: Mapping[str, object]) -> str:
+    """Return the call of `gradfit.fit`."""
+    model = _literal(result.formula) if _has_tree(result) else result.formula.split("(")[0]
+    data = _literal(result.data.source) if is_file(result.data.source) else "data"
+    words = [model, data, *(f"{key}={_literal(value)}" for key, value in settings.items())]
+    if not _is_formula(result) and "response" not in settings:
+        words.append(f"response={_literal(result.response)}")
+    return _call("result = gf.fit", words)
+
+
+def _has_tree(result: FitResult) -> bool:
+    try:
+        parse(result.formula)
+    except FormulaError:
+        return False
+    return not re.fullmatch(r"\w+\(.*\)", result.formula) or "=" in result.formula
+
+
+def _call(head: str, words: Sequence[str]) -> str:
+    line = f"{head}({', '.join(words)})"
+    if len(line) <= _WIDTH:
+        return line
+    return "\n".join([f"{head}(", *(f"    {word}," for word in words), ")"])
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(str(name))}: {_literal(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return f"({', '.join(_literal(part) for part in value)})" if value else "()"
+    if isinstance(value, float) and not isfinite(value):
+        return "None"
+    return repr(value)
+
+
+# ---------------------------------------------------------------------------- SciPy
+
+_BINARY = {"add": (4, "+"), "sub": (4, "-"), "mul": (5, "*"), "div": (5, "/"), "pow": (7, "**")}
+_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+_CALLS = {
+    "min": "np.minimum", "max": "np.maximum", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
+    "atan2": "np.arctan2", "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "erf": "special.erf",
+    "erfc": "special.erfc", "lgamma": "special.gammaln", "gamma": "special.gamma", "voigt": "special.voigt_profile",
+    "and": "np.logical_and", "or": "np.logical_or", "not": "np.logical_not",
+}  # fmt: skip
+
+
+def numpy_code(expression: Expression, names: Mapping[str, str]) -> str:
+    """Return an expression as NumPy code, with its names replaced.
+
+    >>> from gradfit.formula import parse_expression
+    >>> numpy_code(parse_expression("-(a + b)*exp(x)**2"), {})
+    '-(a + b)*np.exp(x)**2'
+    """
+    done: list[tuple[str, int]] = []  # code and how tightly it binds
+    for name, *rest in expression.nodes:
+        parts = [done[int(j)] for j in rest] if name not in ("const", "name", "text") else []  # pyright: ignore[reportArgumentType]  # ids
+        done.append(_code(str(name), rest, parts, names))
+    return done[-1][0]
+
+
+def _code(name: str, leaf: Sequence[object], parts: list[tuple[str, int]], names: Mapping[str, str]) -> tuple[str, int]:
+    if name in ("const", "text"):
+        return (f"{leaf[0]:.17g}" if isinstance(leaf[0], float) else repr(leaf[0])), 9
+    if name == "name":
+        plain = str(leaf[0])
+        return names.get(plain, {"pi": "np.pi", "e": "np.e"}.get(plain, plain)), 9
+    if name in _BINARY:
+        return _infix(name, parts)
+    if name in ("neg", "pos"):
+        return ("-" + _bracketed(parts[0], 6), 5) if name == "neg" else parts[0]
+    inside = ", ".join(code for code, _ in parts)
+    if name in _COMPARE:
+        return f"({parts[0][0]} {_COMPARE[name]} {parts[1][0]})", 9
+    return f"np.heaviside({inside}, 1.0)" if name == "step" else f"{_CALLS.get(name, f'np.{name}')}({inside})", 9
+
+
+def _infix(name: str, parts: list[tuple[str, int]]) -> tuple[str, int]:
+    binds, sign = _BINARY[name]
+    left = _bracketed(parts[0], binds + (name == "pow"))
+    right = _bracketed(parts[1], binds if name == "pow" else binds + (name != "add"))
+    return f"{left} {sign} {right}" if binds == 4 else f"{left}{sign}{right}", binds
+
+
+def _bracketed(part: tuple[str, int], binds: int) -> str:
+    return part[0] if part[1] >= binds else f"({part[0]})"
+
+
+def _identifier(name: str, taken: set[str]) -> str:
+    plain = re.sub(r"\W", "_", name) or "column"
+    plain = f"_{plain}" if plain[0].isdigit() else plain
+    while plain in taken or keyword.iskeyword(plain) or plain in ("np", "special", "curve_fit", "model"):
+        plain += "_"
+    taken.add(plain)
+    return plain
+
+
+def scipy_twin(result: FitResult) -> str:
+    """Return a program that repeats the fit with SciPy alone; empty where SciPy has no such fit."""
+    free = [p for p in result.params.values() if not p.fixed]
+    known = all(p.determined and isfinite(p.value) for p in free)
+    if result.loss_name != "squared" or not known or not 0 < len(free) < result.n or not _is_formula(result):
+        return ""
+    taken: set[str] = set()
+    names = {name: _identifier(name, taken) for name in (*result.inputs, *result.params)}
+    observed = _identifier(result.response, taken)
+    code = numpy_code(parse(result.formula).right, names)
+    imports = ["import numpy as np", "from scipy.optimize import curve_fit"]
+    if "special." in code:
+        imports.insert(1, "from scipy import special")
+    inputs = [names[name] for name in result.inputs]
+    along = "row" if not inputs else inputs[0] if len(inputs) == 1 else "X"
+    body = [f"    {names[p.name]} = {p.value!r}" for p in result.params.values() if p.fixed]
+    body += [f"    {', '.join(inputs)} = X"] if len(inputs) > 1 else []
+    body.append(f"    return {code}" + (" + 0*row" if not inputs else ""))
+    function = [f"def model({', '.join([along, *(names[p.name] for p in free)])}):", *body]
+    lines = [*imports, "", *_columns(result, names, observed), "", *function, "", *_solved(result, along, observed)]
+    return "\n".join(lines)
+
+
+def _columns(result: FitResult, names: Mapping[str, str], observed: str) -> list[str]:
+    """Return the lines that make the columns: numbers for few rows, taken from the result for many."""
+    few = result.n <= _EMBEDDED
+    lines = [] if few else ["# result: from the Python lines above"]
+    for name in result.inputs:
+        value = _array(result.data.columns[name]) if few else f"result.data.columns[{_literal(name)}]"
+        lines.append(f"{names[name]} = {value}")
+    lines.append(f"{observed} = {_array(result.data.y) if few else 'result.data.y'}")
+    if result.data.sigma is not None:
+        lines.append(f"sigma = {_array(result.data.sigma) if few else 'result.data.sigma'}")
+    if not result.inputs:
+        lines.append(f"row = np.arange({result.n})")
+    if len(result.inputs) > 1:
+        lines.append(f"X = ({', '.join(names[name] for name in result.inputs)})")
+    return lines
+
+
+def _array(values: Array) -> str:
+    words = [repr(float(value)).removesuffix(".0") for value in values]
+    line = f"np.array([{', '.join(words)}], float)"
+    if len(line) <= _WIDTH - 12:
+        return line
+    rows = [", ".join(words[k : k + 8]) for k in range(0, len(words), 8)]
+    return "\n".join(["np.array(["] + [f"    {row}," for row in rows] + ["], float)"])
+
+
+def _solved(result: FitResult, along: str, observed: str) -> list[str]:
+    """Return the lines that call SciPy, started near the answer, and print it beside ours."""
+    free = [p for p in result.params.values() if not p.fixed]
+    words = ["model", along, observed, f"p0=[{', '.join(_near(p.value) for p in free)}]"]
+    if any(isfinite(end) for p in free for end in p.bounds):
+        ends = [", ".join(_end(p.bounds[k]) for p in free) for k in (0, 1)]
+        words.append(f"bounds=([{ends[0]}], [{ends[1]}])")
+    if result.data.sigma is not None:
+        words.append("sigma=sigma" + (", absolute_sigma=True" if result.data.absolute else ""))
+    ours = [" ".join(f"{value:.6g}" for value in values) for values in ([p.value for p in free], [p.stderr for p in free])]
+    check = f"print(p, np.sqrt(np.diag(cov)))  # [{ours[0]}] [{ours[1]}]"
+    if len(check) > _WIDTH:
+        check = f"print(p, np.sqrt(np.diag(cov)))\n# [{ours[0]}]\n# [{ours[1]}]"
+    return [_call("p, cov = curve_fit", words), check]
+
+
+def _near(value: float) -> str:
+    """Return a start value two digits from the answer, inside any bounds that a value of three digits is inside of."""
+    return f"{value:.3g}"
+
+
+def _end(value: float) -> str:
+    return repr(float(value)) if isfinite(value) else ("np.inf" if value > 0 else "-np.inf")

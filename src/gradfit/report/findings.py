@@ -1,0 +1,218 @@
+"""The findings: what was seen, what to do about it, and a picture where one helps."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.diagnose.evidence import Finding
+from gradfit.notation import significant, spelled
+from gradfit.report import commands
+from gradfit.report.axes import Axis
+from gradfit.report.charts import Chart, Frame
+from gradfit.report.markup import Markup, join, tag
+from gradfit.report.mathtext import prose, short, upright
+from gradfit.report.page import pre, section
+from gradfit.report.parameters import joint_region, known
+from gradfit.report.residuals import against, residual_chart
+from gradfit.report.search import loss_chart
+from gradfit.report.subject import Subject
+
+Array = NDArray[np.float64]
+_SMALL = Frame("wide", 400, 250, left=36, right=16, top=30, bottom=42)
+_BINS = 24  # of a running mean
+_SMALL_PHONE = Frame("phone", 354, 250, left=36, right=16, top=30, bottom=42)
+_DIRECTIONS = Frame("", 400, 190, left=16, right=16, top=30, bottom=42)
+_MOST_NAMED = 4  # parameters in a title
+_ZERO = 1e-11  # of the largest singular value: a direction that the rows do not see
+
+#: what a finding of each code says in short; {} stands for the parameters or the column it names
+TITLES: Mapping[str, tuple[str, str]] = {  # (with names, without)
+    "structured-residuals": ("The residuals follow a pattern along {}.", "The residuals follow a pattern."),
+    "underfitting": ("The model misses the rows in a pattern along {}.", "The model misses the rows in a pattern."),
+    "outliers": ("A few rows pull the fit.", "A few rows pull the fit."),
+    "unequal-variance": ("The scatter changes along {}.", "The scatter is not the same everywhere."),
+    "unidentifiable": ("{} cannot be told apart.", "The rows do not determine every parameter."),
+    "strong-correlation": ("{} are known only together.", "Some parameters are known only together."),
+    "at-bound": ("{} sits on a bound.", "A parameter sits on its bound."),
+    "not-converged": ("The fit did not end at a minimum.", "The fit did not end at a minimum."),
+    "too-few-points": ("There are too few rows for these parameters.", "There are too few rows for these parameters."),
+    "local-minimum": ("Another start ends lower.", "Another start ends lower."),
+    "non-finite": ("Some numbers are not finite.", "Some numbers are not finite."),
+    "sigma-too-small": ("The rows scatter more than sigma says.", "The rows scatter more than sigma says."),
+}
+
+#: what to do about it, before the argument that does it
+ADVICE: Mapping[str, str] = {
+    "structured-residuals": "Add what the formula lacks; if it is right, look for a lower minimum with",
+    "underfitting": "Take a richer formula; if it is right, look for a lower minimum with",
+    "outliers": "Check these rows at their source. If they cannot be explained, keep them and weigh them down with",
+    "unequal-variance": "Let each row count as much as it is worth, with",
+    "unidentifiable": "Give what the rows cannot tell:",
+    "strong-correlation": "Measure where the two act differently; or, if one is known, fix it:",
+    "at-bound": "If the bound is not certain, open it:",
+    "not-converged": "Let it go on, with",
+    "too-few-points": "Measure more; or fix what is known:",
+    "local-minimum": "Start there, with",
+    "non-finite": "Leave them out or start elsewhere, with",
+    "sigma-too-small": "Find out why; or let the rows say how large their scatter is, with",
+}
+
+
+def findings(subject: Subject) -> Markup:
+    """Return the section, empty when nothing was raised."""
+    raised = [finding for finding in subject.result.findings if finding.severity != "info"]
+    if not raised:
+        return Markup("")
+    things = "thing stands" if len(raised) == 1 else "things stand"
+    lead = f"{spelled(len(raised)).capitalize()} {things} between these rows and an answer to rely on."
+    return section("findings", "Findings", lead, *(_finding(subject, k, f) for k, f in enumerate(raised, start=1)))
+
+
+def title(finding: Finding) -> Markup:
+    """Return the cause in a few words, with the names that the evidence gives."""
+    named, plain = TITLES.get(finding.code, ("", f"{finding.code.replace('-', ' ').capitalize()}."))
+    names = finding.evidence.get("parameters", finding.evidence.get("along", ()))
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, tuple) or not names or len(names) > _MOST_NAMED or "{}" not in named:
+        return join([plain])
+    if len(names) == 1 and finding.code == "unidentifiable":
+        return join([upright(str(names[0])), " is not determined."])
+    words: list[str] = []
+    for k, name in enumerate(names):
+        words += ["" if k == 0 else " and " if k == len(names) - 1 else ", ", _name(str(name))]
+    before, after = named.split("{}")
+    if len(names) > 1:
+        after = after.replace(" sits on a bound", " sit on their bounds")
+    return join([before, *words, after])
+
+
+def _name(name: str) -> Markup:
+    return upright(name) if name.isidentifier() else join([name])
+
+
+def _finding(subject: Subject, number: int, finding: Finding) -> Markup:
+    head = tag("h3", tag("span", str(number), class_=f"n {subject.result.verdict}"), title(finding))
+    facts = [tag("dt", "What was seen"), tag("dd", prose(finding.message, subject.names))]
+    if finding.remedy:
+        facts += [tag("dt", "What to do"), tag("dd", *_remedy(subject, finding))]
+    figure = _figure(subject, finding)
+    words = tag("div", head, tag("dl", *facts))
+    return tag("div", words, figure, class_="finding" if figure else "finding alone")
+
+
+def _remedy(subject: Subject, finding: Finding) -> list[Markup]:
+    """Return what to do: the advice of the code, and the command with the remedy in it."""
+    result = subject.result
+    more = commands.remedy_arguments(finding.remedy)
+    if more is None:
+        return [prose(finding.remedy, subject.names)]
+    advice = ADVICE.get(finding.code, "Fit again with")
+    settings = commands.with_arguments(result.settings, more)
+    lines = [commands.shell(result, settings) or commands.python(result, settings)]
+    return [join([f"{advice} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
+
+
+# ---------------------------------------------------------------------------- figures
+
+
+def _figure(subject: Subject, finding: Finding) -> Markup:
+    """Return a figure with its caption; empty where none helps."""
+    draw = _FIGURES.get(finding.code)
+    if draw is None or not subject.shown.any():
+        return Markup("")
+    chart, caption = draw(subject, finding)
+    return tag("figure", chart, tag("figcaption", caption)) if chart else Markup("")
+
+
+def _rows_off(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+    number = int(subject.flagged.sum())
+    words = "The row is" if number == 1 else f"The {spelled(number)} rows are"
+    return against(subject, _SMALL).svg(), f"Residuals; grey is ±\u00a02 s.d. {words} drawn in the second colour."
+
+
+def _along(subject: Subject, finding: Finding) -> tuple[Array, Axis]:
+    """Return the column along which a finding was seen: an input, else the fitted values."""
+    name = str(finding.evidence.get("along", ""))
+    if name in subject.result.inputs:
+        xs = subject.result.data.columns[name]
+        if name == subject.x_name:
+            return xs, subject.x_axis
+        return xs, Axis.around(xs[subject.shown], name, subject.unit_of(name), pad=0.03)
+    xs = subject.result.fitted
+    return xs, Axis.around(xs[subject.shown], f"fitted {short(subject.result.response, 20)}", subject.unit, pad=0.03)
+
+
+def in_bins(xs: Array, values: Array) -> tuple[Array, Array, Array]:
+    """Return for bins of equally many rows along x: the mean of x, the mean and the root mean square of the values."""
+    order = np.argsort(xs, kind="stable")
+    parts = np.array_split(order, int(np.clip(len(xs) // 6, 3, _BINS)))
+    parts = [part for part in parts if len(part)]
+    means = [(xs[part].mean(), values[part].mean(), np.sqrt(np.mean(values[part] ** 2))) for part in parts]
+    at, mean, rms = np.array(means).T
+    return at, mean, rms
+
+
+def _pattern(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+    xs, axis = _along(subject, finding)
+    chart = residual_chart(subject, xs, axis, f"Residuals against {axis.name}, with their running mean", _SMALL)
+    at, mean, _ = in_bins(xs[subject.shown], subject.residuals[subject.shown])
+    return chart.path(at, mean, "second").svg(), "Residuals; dashed: their running mean, which noise would keep near zero."
+
+
+def _spread(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+    xs, axis = _along(subject, finding)
+    chart = residual_chart(subject, xs, axis, f"Residuals against {axis.name}, with their running scatter", _SMALL)
+    at, _, rms = in_bins(xs[subject.shown], subject.residuals[subject.shown])
+    chart.path(at, 2 * rms, "second").path(at, -2 * rms, "second")
+    return chart.svg(), "Residuals; dashed: ±\u00a02 s.d. of the rows nearby; grey: of all rows."
+
+
+def _valley(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+    """Return the joint region of the two parameters that are known only together."""
+    result = subject.result
+    names = finding.evidence.get("parameters", ())
+    every = list(result.params)
+    pair = [every.index(str(name)) for name in names if name in every] if isinstance(names, tuple) else []
+    pair = sorted(k for k in pair if known(result.params[every[k]]))[:2]
+    if len(pair) < 2:
+        return Markup(""), ""
+    chart = joint_region(subject, (pair[0], pair[1]), _SMALL, _SMALL_PHONE)
+    return chart, f"Any pair inside the ellipse fits the rows ({subject.level})."
+
+
+def _directions(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+    """Return the singular values of the scaled Jacobian: what is left of the line moves no row."""
+    jacobian = subject.result.jacobian
+    if jacobian is None or not np.isfinite(jacobian).all() or jacobian.shape[1] < 2:
+        return Markup(""), ""
+    size = np.sqrt(np.sum(jacobian**2, axis=0))
+    values = np.linalg.svd(jacobian / np.where(size > 0, size, 1.0), compute_uv=False)
+    ratio = np.clip(values / values[0], 1e-18, 1.0)
+    axis = Axis(1e-18, 1.0, "singular value, of the largest", log=True, most=4)
+    message = "Singular values: " + ", ".join(significant(float(value), 1) for value in values / values[0])
+    chart = Chart(_DIRECTIONS, axis, Axis(-0.8, len(ratio) - 0.2, at=()), message).axes(upright_grid=True)
+    chart.upright(_ZERO, "limit")
+    at = float(chart.px(_ZERO))
+    chart.write(at - 6, 20, "not seen by the rows", "k-second fine", anchor="end").write(at + 6, 20, "determined", "mute fine")
+    levels = np.arange(len(ratio), dtype=float)
+    for mask, cls in ((ratio >= _ZERO, "dot"), (ratio < _ZERO, "dot bad")):
+        chart.dots(ratio[mask], levels[::-1][mask], cls, radius=5)
+    lost = int((ratio < _ZERO).sum())
+    return chart.svg(), f"{spelled(lost).capitalize()} of {spelled(len(ratio))} directions of the parameters moves no row." if lost == 1 else f"{spelled(lost).capitalize()} of {spelled(len(ratio))} directions of the parameters move no row."
+
+
+def _history(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+    return loss_chart(subject, _SMALL, _SMALL_PHONE), "The loss on its way down."
+
+
+_FIGURES: Mapping[str, Callable[[Subject, Finding], tuple[Markup, str]]] = {
+    "outliers": _rows_off,
+    "structured-residuals": _pattern,
+    "underfitting": _pattern,
+    "unequal-variance": _spread,
+    "strong-correlation": _valley,
+    "unidentifiable": _directions,
+    "not-converged": _history,
+    "local-minimum": _history,
+}

@@ -1,0 +1,268 @@
+"""What several sections show of one result: the columns to draw, the residuals in the unit they are judged in, the curve."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.errors import GradfitError
+from gradfit.notation import (
+    THIN,
+    common_exponent,
+    fixed,
+    level_percent,
+    places,
+    power_of_ten,
+    significant,
+    spelled,
+    with_unit,
+)
+from gradfit.report.axes import Axis
+from gradfit.report.charts import CELLS_FROM, SPECKS_FROM
+from gradfit.report.mathtext import Typeset
+from gradfit.result import FitResult
+
+Array = NDArray[np.float64]
+_GRID = 201  # places at which a curve is drawn
+_DECADES = 300.0  # from this ratio of largest to smallest x an axis may be logarithmic
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The model along its one input, with its bands; all arrays (m,)."""
+
+    x: Array
+    mean: Array
+    stderr: Array
+    band: tuple[Array, Array]
+    readings: tuple[Array, Array]
+
+    @property
+    def banded(self) -> bool:
+        """Whether the bands are finite somewhere."""
+        return bool(np.isfinite(self.band[0]).any() and np.isfinite(self.band[1]).any())
+
+    def half(self, ends: tuple[Array, Array]) -> Array:
+        """Return half the width of a band."""
+        return ends[1] / 2 - ends[0] / 2
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How the numbers of one column are written: a power of ten in common, and decimals."""
+
+    exponent: int
+    decimals: int
+
+    @classmethod
+    def of(cls, values: Array, error: float) -> "Figures":
+        """Return figures that show `error` with two digits, or three digits of the values where there is no error."""
+        finite = np.abs(values[np.isfinite(values)])
+        largest = float(finite.max()) if finite.size else 0.0
+        known = error > 1e-12 * largest and np.isfinite(error)
+        exponent = common_exponent(largest, error if known else 0.0)
+        shown = error if known else 1e-2 * largest
+        return cls(exponent, min(max(places(shown / 10.0**exponent), 0), 12))
+
+    def text(self, value: float, *, plus: bool = False) -> str:
+        """Return one value with its power of ten."""
+        return self.bare(value, plus=plus) + (power_of_ten(self.exponent) if self.exponent else "")
+
+    def bare(self, value: float, *, plus: bool = False) -> str:
+        """Return one value, its power of ten left to the head of the column."""
+        return fixed(float(value) / 10.0**self.exponent, self.decimals, plus=plus)
+
+    def head(self, unit: str) -> str:
+        """Return what stands behind the name at the head of the column: ", 10⁻⁹ V"."""
+        power = f"{power_of_ten(self.exponent)[3:]}" if self.exponent else ""
+        both = f"{power}{THIN}{unit}" if power and unit else power or unit
+        return f", {both}" if both else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A result as the sections look at it."""
+
+    result: FitResult
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All names that occur in sentences."""
+        return (*self.result.params, *self.result.inputs, self.result.response)
+
+    @cached_property
+    def typeset(self) -> Typeset:
+        """The formula, ready to be set."""
+        return Typeset(self.result.formula, self.result.response)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the response, empty where there is none."""
+        return self.result.data.units.get(self.result.response, "")
+
+    def unit_of(self, column: str) -> str:
+        """Return the unit of a column, empty where there is none."""
+        return self.result.data.units.get(column, "")
+
+    @cached_property
+    def x_name(self) -> str:
+        """What runs along the charts: the one input, else the row number."""
+        return self.result.inputs[0] if len(self.result.inputs) == 1 else "row"
+
+    @cached_property
+    def x(self) -> Array:
+        """The one input, else the row numbers (n,)."""
+        if len(self.result.inputs) == 1:
+            return self.result.data.columns[self.result.inputs[0]]
+        return np.asarray(self.result.data.rows, dtype=float)
+
+    @cached_property
+    def shown(self) -> NDArray[np.bool_]:
+        """The rows (n,) that can be drawn: all finite."""
+        data = self.result.data
+        columns = [data.y, self.result.fitted, *(data.columns[name] for name in self.result.inputs)]
+        return np.isfinite(np.stack(columns)).all(axis=0) if len(data.y) else np.zeros(0, dtype=bool)
+
+    @cached_property
+    def hover(self) -> bool:
+        """Whether points are drawn one by one."""
+        return self.result.n <= SPECKS_FROM
+
+    @cached_property
+    def crowded(self) -> bool:
+        """Whether rows are counted in hexagons instead of drawn."""
+        return self.result.n > CELLS_FROM
+
+    @cached_property
+    def weighted(self) -> bool:
+        """Whether rows count differently, so that residuals are judged in standard deviations."""
+        return self.result.data.sigma is not None
+
+    @cached_property
+    def scatter(self) -> float:
+        """One standard deviation of the residuals that are shown."""
+        if not self.weighted:
+            return float(self.result.scatter)
+        return 1.0
+
+    @cached_property
+    def residuals(self) -> Array:
+        """The residuals (n,) in the unit they are judged in: that of the response, or standard deviations."""
+        if not self.weighted:
+            return self.result.residuals
+        unit = 1.0 if self.result.data.absolute else self.result.scatter
+        return self.result.weighted_residuals / (unit if unit > 0 else 1.0)
+
+    @property
+    def residual_unit(self) -> str:
+        """The unit of `residuals`."""
+        return "s.d." if self.weighted else self.unit
+
+    @cached_property
+    def standard(self) -> Array:
+        """Residuals (n,) over their own standard deviations, sqrt(1 - leverage) of the scatter; nan where that is zero."""
+        room = np.sqrt(np.clip(1 - self.result.leverage, 0, 1)) * self.scatter
+        return np.divide(self.residuals, room, out=np.full(len(room), np.nan), where=room > 1e-9 * self.scatter)
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether nothing but rounding is left over."""
+        size = float(np.max(np.abs(self.result.data.y), initial=0.0))
+        return bool(np.all(np.abs(self.result.residuals) <= 1e-12 * size))
+
+    @cached_property
+    def flagged(self) -> NDArray[np.bool_]:
+        """The rows (n,) that a finding on outliers names."""
+        rows: list[float] = []
+        for finding in self.result.findings:
+            if finding.code == "outliers":
+                named = finding.evidence.get("rows", ())
+                rows += [float(row) for row in named] if isinstance(named, tuple) else []
+        return np.isin(np.asarray(self.result.data.rows, dtype=float), rows)
+
+    @cached_property
+    def log_x(self) -> bool:
+        """Whether x is spread evenly over decades, as doses are."""
+        x = self.x[self.shown]
+        if len(self.result.inputs) != 1 or not x.size or not x.min() > 0 or x.max() / x.min() < _DECADES:
+            return False
+        return bool(np.median(x) < 0.1 * x.max())
+
+    @cached_property
+    def x_axis(self) -> Axis:
+        """The axis of x."""
+        x, unit = self.x[self.shown], self.unit_of(self.x_name)
+        return Axis.decades(x, self.x_name, unit) if self.log_x else Axis.around(x, self.x_name, unit, pad=0.03)
+
+    @cached_property
+    def curve(self) -> Curve | None:
+        """The model along its one input; None for several inputs, or where the model cannot be drawn between rows."""
+        x = self.x[self.shown]
+        if len(self.result.inputs) > 1 or not x.size:
+            return None
+        ends = float(x.min()), float(x.max())
+        grid = np.geomspace(*ends, _GRID) if self.log_x else np.linspace(*ends, _GRID)
+        grid = np.unique(np.r_[grid, x]) if self.hover else np.unique(grid)
+        try:
+            at = self.result.predict({self.x_name: grid} if self.result.inputs else None)
+        except GradfitError:
+            return None
+        parts = (at.value, at.stderr, *at.confidence, *at.prediction)
+        if not self.result.inputs:  # a level: one value at every row
+            parts = tuple(np.full(len(grid), np.asarray(part)[0]) for part in parts)
+        mean, stderr, *ends_of = (np.asarray(part, dtype=float) for part in parts)
+        return Curve(grid, mean, stderr, (ends_of[0], ends_of[1]), (ends_of[2], ends_of[3]))
+
+    @cached_property
+    def noun(self) -> str:
+        """What the model looks like: "line", "curve", "level", or "model" for several inputs."""
+        if len(self.result.inputs) > 1:
+            return "model"
+        if not self.result.inputs:
+            return "level"
+        curve = self.curve
+        if curve is None or len(curve.x) < 3 or not np.isfinite(curve.mean).all():
+            return "curve"
+        straight = np.interp(curve.x, curve.x[[0, -1]], curve.mean[[0, -1]])
+        room = 1e-9 * float(np.ptp(curve.mean)) + 1e-12 * float(np.abs(curve.mean).max())
+        return "line" if float(np.abs(curve.mean - straight).max()) <= room else "curve"
+
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """The codes of the findings that were raised."""
+        return frozenset(finding.code for finding in self.result.findings if finding.severity != "info")
+
+    def rows(self, *, capital: bool = False) -> str:
+        """Return how many rows were used, in words up to twelve."""
+        words = f"{spelled(self.result.n)} {'row' if self.result.n == 1 else 'rows'}"
+        return words[0].upper() + words[1:] if capital else words
+
+    def amount(self, value: float, digits: int = 2) -> str:
+        """Return a value of the response with its unit."""
+        return with_unit(significant(value, digits), self.unit)
+
+    @cached_property
+    def figures(self) -> Figures:
+        """How values of the response are written: with the decimals that show the scatter."""
+        return Figures.of(self.result.data.y, float(self.result.scatter))
+
+    def title(self, i: int) -> str:
+        """Return what the pointer reads at row i: its number, values and residual."""
+        result, data = self.result, self.result.data
+        write = self.figures.text
+        inputs = [f"{name} {with_unit(f'{data.columns[name][i]:.6g}', self.unit_of(name))}" for name in result.inputs[:4]]
+        observed = f"{result.response} {with_unit(write(data.y[i]), self.unit)}"
+        fitted = f"{self.noun} {with_unit(write(result.fitted[i]), self.unit)}"
+        left = f"residual {with_unit(write(result.residuals[i], plus=True), self.unit)}"
+        return f"Row {data.rows[i]:.0f}: {'; '.join([', '.join([*inputs, observed]), fitted, left])}"
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """What the pointer reads at each row; empty where there are too many rows."""
+        return [self.title(i) for i in range(self.result.n)] if self.hover else []
+
+    @property
+    def level(self) -> str:
+        """The level of intervals: "95 %"."""
+        return level_percent(self.result.level)

@@ -1,0 +1,654 @@
+"""The result of a fit: numbers with their uncertainty, what they rest on, and how they were obtained."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit._lazy import polars, special, stage
+from gradfit._version import __version__
+from gradfit.diagnose import Check, Diagnosis, Finding
+from gradfit.diagnose import verdict as verdict_of
+from gradfit.errors import DataError, OptionError
+from gradfit.loss import Loss
+from gradfit.model import BoundModel
+from gradfit.prepare import Data, Parameters
+from gradfit.solve.outcome import History, Outcome
+from gradfit.solve.problem import ModelProblem
+from gradfit.table import Table, read
+from gradfit.uncertainty import Uncertainty, student, uncertainty
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Where the fit began.
+
+    Attributes
+    ----------
+    source : str
+        "given", "library", "search" or "not needed" (a closed form).
+    tried : int
+        Draws looked at, 1 where the start was given.
+    refined : int
+        Draws from which a fit was begun.
+    reached : int
+        How many of those ended at this minimum.
+    losses : (refined,)
+        Where each ended.
+    """
+
+    source: str
+    tried: int = 1
+    refined: int = 1
+    reached: int = 1
+    losses: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParameterResult:
+    """One parameter of a fit.
+
+    Attributes
+    ----------
+    name : str
+        As in the formula.
+    value : float
+        Best value.
+    stderr : float
+        Standard error; NaN for a parameter that was fixed, sits on a bound, or is not determined by the data.
+    fixed : bool
+        Whether it was held at its value.
+    bounds : (float, float)
+        Limits, infinite where there is none.
+    start : float or None
+        Where the fit began; None where no start was needed.
+    at_bound : bool
+        Whether it ended on one of its bounds.
+    determined : bool
+        False when only combinations with other parameters are known.
+    dof : int
+        Degrees of freedom of its interval.
+    level : float
+        Level of the interval when none is given.
+    """
+
+    name: str
+    value: float
+    stderr: float
+    fixed: bool
+    bounds: tuple[float, float]
+    start: float | None
+    at_bound: bool
+    determined: bool
+    dof: int
+    level: float
+    unit: str = ""
+
+    def interval(self, level: float | None = None) -> tuple[float, float]:
+        """Return the two-sided interval by Student's t; infinite when the data do not determine the parameter.
+
+        Examples
+        --------
+        >>> p = ParameterResult("w", 0.5368, 0.0355, False, (-np.inf, np.inf), None, False, True, 9, 0.95)
+        >>> tuple(round(end, 3) for end in p.interval())
+        (0.456, 0.617)
+        """
+        if self.fixed:
+            return self.value, self.value
+        if not self.determined or np.isnan(self.stderr):
+            return (-np.inf, np.inf) if not self.at_bound else (np.nan, np.nan)
+        half = student(_level(self.level if level is None else level), self.dof) * self.stderr
+        return self.value - half, self.value + half
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The model at new inputs.
+
+    Attributes
+    ----------
+    value, stderr : (m,)
+        The curve and its standard error; infinite where it depends on what the data did not determine.
+    confidence : (lower, upper), each (m,)
+        Where the curve lies.
+    prediction : (lower, upper), each (m,)
+        Where one new reading lies.
+    columns : mapping of str to (m,)
+        The inputs.
+    level : float
+        Of both bands.
+    response : str
+        What is predicted.
+    """
+
+    value: Array
+    stderr: Array
+    confidence: tuple[Array, Array]
+    prediction: tuple[Array, Array]
+    columns: Mapping[str, Array]
+    level: float
+    response: str
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return inputs, value and bands as columns."""
+        return {
+            **{name: values.tolist() for name, values in self.columns.items()},
+            self.response: self.value.tolist(),
+            "stderr": self.stderr.tolist(),
+            "confidence_low": self.confidence[0].tolist(),
+            "confidence_high": self.confidence[1].tolist(),
+            "prediction_low": self.prediction[0].tolist(),
+            "prediction_high": self.prediction[1].tolist(),
+        }
+
+    def to_frame(self) -> "polars.DataFrame":
+        """Return the same as a Polars data frame."""
+        return polars.DataFrame(self.to_dict())
+
+
+class Params(Mapping[str, ParameterResult]):
+    """Parameters by name, in the model's order; a wrong name is answered with the right ones."""
+
+    def __init__(self, items: Mapping[str, ParameterResult]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> ParameterResult:
+        if name not in self._items:
+            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._items)}")
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self._items.values())
+
+
+def _level(level: float) -> float:
+    if not 0 < level < 1:
+        raise OptionError(f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval")
+    return level
+
+
+#: what other tools call the same thing -> our name
+RIVALS: Mapping[str, str] = {
+    "redchi": "lmfit's redchi is reduced_chi2 here",
+    "chisqr": "lmfit's chisqr is chi2 here",
+    "best_fit": "lmfit's best_fit is fitted here",
+    "best_values": "lmfit's best_values is values here",
+    "init_fit": "lmfit's init_fit is model evaluated at the start values: result.predict after Model(...), or result.params[...].start",
+    "init_values": "lmfit's init_values are result.params[...].start here",
+    "residual": "lmfit's residual is residuals here (y - fitted)",
+    "resid": "statsmodels' resid is residuals here",
+    "covar": "lmfit's covar is covariance here",
+    "cov": "cov is covariance here",
+    "pcov": "SciPy's pcov is covariance here",
+    "popt": "SciPy's popt is list(result.values.values()) here",
+    "perr": "the standard errors are result.errors here",
+    "nfree": "lmfit's nfree is dof here",
+    "ndof": "iminuit's ndof is dof here",
+    "ndata": "lmfit's ndata is n here",
+    "nobs": "statsmodels' nobs is n here",
+    "nvarys": "lmfit's nvarys is k here",
+    "rsquared": "rsquared is r2 here",
+    "success": "success is converged here; whether to trust the answer is verdict",
+    "valid": "iminuit's valid is converged here; whether to trust the answer is verdict",
+    "fval": "iminuit's fval is loss here",
+    "nfev": "nfev is evaluations here",
+    "x": "SciPy's x is list(result.values.values()) here",
+    "cost": "SciPy's cost is half of loss here",
+    "fit_report": "lmfit's fit_report() is summary() here",
+    "ci_report": "lmfit's ci_report() is result.params[...].interval(level) here",
+    "conf_interval": "conf_interval is result.params[...].interval(level) here",
+    "eval": "lmfit's eval(x=...) is predict({...}).value here",
+    "eval_uncertainty": "lmfit's eval_uncertainty is predict({...}).confidence here",
+    "plot_fit": "lmfit's plot_fit is plot() here",
+    "bse": "statsmodels' bse is errors here",
+    "merrors": "iminuit's merrors are result.params[...].interval(level) here",
+    "stderr": "standard errors are result.errors, or result.params[...].stderr, here",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fit: parameters with uncertainties, what they rest on, findings and a verdict.
+
+    `rss` is the sum of squares that was made small: of (y - f)/sigma where sigma is known, of sqrt(w) (y - f) with
+    weights, of y - f else. `loss` is what the solver minimised: the sum for Levenberg-Marquardt, the mean for torch.optim.
+
+    Attributes
+    ----------
+    model : BoundModel
+        The model with its names settled.
+    data : Data
+        The rows that were used.
+    settled : Parameters
+        Start values, bounds and what was fixed.
+    outcome : Outcome
+        Where the solver ended.
+    loss_used : Loss
+        The loss, with its scale.
+    starts : Starts
+        Where the fit began.
+    """
+
+    model: BoundModel
+    data: Data
+    settled: Parameters
+    outcome: Outcome
+    loss_used: Loss
+    starts: Starts
+    solver: str
+    executor: str
+    how: tuple[str, ...]
+    level: float
+    seconds: float
+    settings: Mapping[str, object]
+    examine: Callable[["FitResult"], Diagnosis]
+    version: str = __version__
+
+    def __getattr__(self, name: str) -> object:
+        if name in RIVALS:
+            raise AttributeError(RIVALS[name])
+        raise AttributeError(f"a fit result has no attribute {name!r}")
+
+    # ------------------------------------------------------------------ parameters
+
+    @property
+    def formula(self) -> str:
+        """The formula as written, or the function's name and arguments."""
+        return self.model.text
+
+    @property
+    def response(self) -> str:
+        """The observed column, or the left side that transforms it."""
+        return self.model.response
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The input columns."""
+        return self.model.inputs
+
+    @cached_property
+    def parameters(self) -> Array:
+        """All parameters (k,), in the model's order."""
+        whole = self.settled.start.copy()
+        whole[self.settled.free] = self.outcome.parameters
+        return whole
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Parameter values by name."""
+        return dict(zip(self.model.parameters, self.parameters.tolist(), strict=True))
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Standard errors by name; NaN where there is none."""
+        return {name: p.stderr for name, p in self.params.items()}
+
+    @cached_property
+    def params(self) -> Params:
+        """The parameters with their uncertainty, by name."""
+        stderr = np.sqrt(np.diag(self.covariance))
+        free = set(self.settled.free.tolist())
+        unit = {j: bool(d) for j, d in zip(self.settled.free, self._uncertainty.determined, strict=True)}
+        bound = {j: bool(h) for j, h in zip(self.settled.free, self._held, strict=True)}
+        needed = self.starts.source != "not needed"
+        return Params(
+            {
+                name: ParameterResult(
+                    name=name,
+                    value=float(self.parameters[j]),
+                    stderr=float(stderr[j]) if j in free else float("nan"),
+                    fixed=j not in free,
+                    bounds=(float(self.settled.lower[j]), float(self.settled.upper[j])),
+                    start=float(self.settled.start[j]) if needed and np.isfinite(self.settled.start[j]) else None,
+                    at_bound=bound.get(j, False),
+                    determined=unit.get(j, True),
+                    dof=self.dof,
+                    level=self.level,
+                )
+                for j, name in enumerate(self.model.parameters)
+            }
+        )
+
+    # ------------------------------------------------------------------ at the end point
+
+    @cached_property
+    def _at_end(self) -> tuple[Array, Array]:
+        """Weighted residuals f - y and their Jacobian, by the free parameters."""
+        return self.problem.residual_jacobian(self.outcome.parameters)
+
+    @cached_property
+    def problem(self) -> ModelProblem:
+        """The weighted residuals as a function of the free parameters."""
+        settled, data = self.settled, self.data
+        free = None if len(settled.free) == len(settled.start) else settled.free
+        executor = self.executor.split(" ")[0]
+        kernel = self.model.kernel(executor if executor in ("numpy", "tensor") else "numpy")
+        columns = [data.columns[name] for name in self.model.inputs] or [np.zeros(data.n)]
+        return ModelProblem(kernel, columns, data.y, data.weight, settled.start, free)
+
+    @cached_property
+    def _held(self) -> NDArray[np.bool_]:
+        settled, p = self.settled, self.outcome.parameters
+        lower, upper = settled.lower[settled.free], settled.upper[settled.free]
+        width = np.where(np.isfinite(upper - lower), upper - lower, 1 + np.abs(p))
+        return (p - lower <= 1e-9 * width) | (upper - p <= 1e-9 * width)
+
+    @cached_property
+    def _uncertainty(self) -> Uncertainty:
+        r, J = self._at_end
+        if not (np.isfinite(r).all() and np.isfinite(J).all()):
+            J = np.zeros_like(J)
+        return uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute)
+
+    @cached_property
+    def covariance(self) -> Array:
+        """Covariance (k, k) of all parameters; zero for fixed ones, NaN for what the data do not determine."""
+        k = len(self.model.parameters)
+        whole = np.zeros((k, k))
+        whole[np.ix_(self.settled.free, self.settled.free)] = self._uncertainty.covariance
+        return whole
+
+    @cached_property
+    def correlation(self) -> Array:
+        """Correlation (k, k) of the parameters; NaN where there is none."""
+        errors = np.sqrt(np.diag(self.covariance))
+        with np.errstate(all="ignore"):
+            correlation = self.covariance / np.outer(errors, errors)
+        return np.clip(correlation, -1, 1)
+
+    @cached_property
+    def fitted(self) -> Array:
+        """The model (n,) at the rows that were fitted."""
+        problem = self.problem
+        return problem.model.value(problem.columns, problem.whole(self.outcome.parameters))
+
+    @cached_property
+    def residuals(self) -> Array:
+        """Observed minus fitted (n,), in the unit of the response."""
+        return self.data.y - self.fitted
+
+    @property
+    def weighted_residuals(self) -> Array:
+        """Residuals (n,) divided by sigma, or times the square root of the weights."""
+        return -self._at_end[0]
+
+    @property
+    def leverage(self) -> Array:
+        """How much each row (n,) determines its own fitted value: 0 to 1."""
+        return self._uncertainty.leverage
+
+    # ------------------------------------------------------------------ numbers of the fit
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self.data.n
+
+    @property
+    def k(self) -> int:
+        """Number of free parameters."""
+        return len(self.settled.free)
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom: rows minus free parameters."""
+        return self.n - self.k
+
+    @cached_property
+    def rss(self) -> float:
+        """Weighted residual sum of squares."""
+        r = self.weighted_residuals
+        return float(r @ r)
+
+    @property
+    def chi2(self) -> float:
+        """Chi-square: the same sum as `rss`; a statistic with a known distribution only where sigma was given."""
+        return self.rss
+
+    @property
+    def reduced_chi2(self) -> float:
+        """Chi-square per degree of freedom; NaN without one."""
+        return self.rss / self.dof if self.dof > 0 else float("nan")
+
+    @property
+    def scatter(self) -> float:
+        """Residual standard deviation of unit weight, robust where the loss is."""
+        if self.loss_used.robust:
+            return self._uncertainty.scatter
+        return float(np.sqrt(self.reduced_chi2))
+
+    @cached_property
+    def r2(self) -> float:
+        """Share of the weighted variance of the response that the model explains."""
+        if self.data.cholesky is not None:
+            one = self.problem.weighted(np.ones(self.n))
+            y = self.problem.weighted(self.data.y)
+            y = y - one * (one @ y) / (one @ one)
+            total = float(y @ y)
+        else:
+            w = np.ones(self.n) if self.data.sigma is None else self.data.sigma**-2
+            total = float(w @ (self.data.y - w @ self.data.y / w.sum()) ** 2)
+        return 1 - self.rss / total if total > 0 else float("nan")
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Logarithm of the normal likelihood at the fit, with its constants."""
+        if self.data.cholesky is not None:
+            log_sigma = float(np.sum(np.log(np.diag(self.data.cholesky))))
+        else:
+            log_sigma = 0.0 if self.data.sigma is None else float(np.sum(np.log(self.data.sigma)))
+        if self.data.absolute:
+            return -0.5 * (self.rss + self.n * float(np.log(2 * np.pi))) - log_sigma
+        with np.errstate(divide="ignore"):
+            return -0.5 * self.n * float(np.log(2 * np.pi * self.rss / self.n) + 1) - log_sigma
+
+    @property
+    def _estimated(self) -> int:
+        return self.k + (not self.data.absolute)  # the scatter is estimated too, as R counts it
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, as R's AIC(): an estimated scatter counts as a parameter."""
+        return 2 * self._estimated - 2 * self.log_likelihood
+
+    @property
+    def aicc(self) -> float:
+        """AIC corrected for few rows (Hurvich & Tsai 1989); infinite when there are too few."""
+        k, room = self._estimated, self.n - self._estimated - 1
+        return self.aic + 2 * k * (k + 1) / room if room > 0 else float("inf")
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion (Schwarz 1978)."""
+        return self._estimated * float(np.log(self.n)) - 2 * self.log_likelihood
+
+    @property
+    def loss(self) -> float:
+        """What the solver minimised: the sum for Levenberg-Marquardt, the mean for torch.optim."""
+        return self.outcome.loss
+
+    @property
+    def loss_name(self) -> str:
+        """The loss with its scale."""
+        return str(self.loss_used)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the parameters are those of a minimum."""
+        return self.outcome.converged
+
+    @property
+    def status(self) -> str:
+        """Why the solver stopped, as a word."""
+        return self.outcome.status
+
+    @property
+    def message(self) -> str:
+        """Why the solver stopped, as a sentence."""
+        return self.outcome.message
+
+    @property
+    def iterations(self) -> int:
+        """Iterations or epochs."""
+        return self.outcome.iterations
+
+    @property
+    def evaluations(self) -> int:
+        """How often the model was evaluated on all rows."""
+        return self.outcome.evaluations
+
+    @property
+    def history(self) -> History:
+        """The way there: step, loss, gradient and parameters."""
+        return self.outcome.history
+
+    @cached_property
+    def data_hash(self) -> str:
+        """SHA-256 of the columns that were used."""
+        digest = hashlib.sha256()
+        for name, values in (*self.data.columns.items(), (self.response, self.data.y)):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+    # ------------------------------------------------------------------ judgement
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """Findings and checks."""
+        return self.examine(self)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong or noteworthy, worst first."""
+        return self.diagnosis.findings
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The tests that were made, raised or not."""
+        return self.diagnosis.checks
+
+    @cached_property
+    def verdict(self) -> str:
+        """Return "trust", "caution" (a warning) or "no" (an error, or not converged)."""
+        return verdict_of(self.findings, self.converged)
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """At most three sentences that say what the verdict rests on."""
+        return stage("sentences").said(self)
+
+    # ------------------------------------------------------------------ use
+
+    def predict(self, data: object = None, *, level: float | None = None) -> Prediction:
+        """Return the model at new inputs, with confidence and prediction bands.
+
+        Parameters
+        ----------
+        data : anything that `fit` takes, optional
+            Must hold the input columns. Left out: the rows that were fitted.
+        level : float, optional
+            Of both bands; the fit's own when left out. With sigma the prediction band is that of a reading of typical
+            (root mean square) sigma.
+
+        Raises
+        ------
+        DataError
+            If an input column is missing.
+        """
+        level = _level(self.level if level is None else level)
+        columns, rows = self._inputs(data)
+        problem = self.problem
+        kernel_columns = [columns[name] for name in self.inputs] or [np.zeros(rows)]
+        value, J = problem.model.value_jacobian(kernel_columns, self.parameters)
+        stderr = self._uncertainty.band(J[:, self.settled.free])
+        t = student(level, self.dof) if not self.data.absolute else float(special.ndtri(0.5 + level / 2))
+        spread = np.sqrt(stderr**2 + self._reading() ** 2)
+        return Prediction(
+            value, stderr, (value - t * stderr, value + t * stderr), (value - t * spread, value + t * spread),
+            columns, level, self.response,
+        )  # fmt: skip
+
+    def _inputs(self, data: object) -> tuple[Mapping[str, Array], int]:
+        if data is None:
+            return self.data.columns, self.n
+        table = read(data) if not isinstance(data, Table) else data
+        missing = [name for name in self.inputs if name not in table.columns]
+        if missing:
+            raise DataError(f"{table.source} has no column {missing[0]}, an input of {self.formula}", remedy=f"It has {', '.join(table.names)}")
+        table = table.numeric(self.inputs)
+        return {name: table.columns[name] for name in self.inputs}, table.n
+
+    def _reading(self) -> float:
+        """Standard deviation of one new reading."""
+        if self.data.cholesky is not None:
+            typical = float(np.sqrt(np.mean(np.sum(self.data.cholesky**2, axis=1))))
+        else:
+            typical = 1.0 if self.data.sigma is None else float(np.sqrt(np.mean(self.data.sigma**2)))
+        return typical * self._uncertainty.scatter
+
+    def at_level(self, level: float) -> "FitResult":
+        """Return the same fit with intervals and bands of another level."""
+        return replace(self, level=_level(level))
+
+    def summary(self, width: int = 80) -> str:
+        """Return the answer as text for a terminal."""
+        return stage("terminal").summary(self, width=width)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value:.6g}" for name, value in self.values.items())
+        return f"<{self.verdict}: {self.formula}; {inside}>"
+
+    def _repr_html_(self) -> str:
+        return stage("report").notebook(self)
+
+    def plot(self, ax: object = None) -> object:
+        """Return a matplotlib figure of data, curve, bands and residuals; with `ax`, draw there and return it."""
+        return stage("plot").fit_figure(self, ax=ax)
+
+    def report(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the report, one self-contained HTML file, and return its path.
+
+        An existing file is not overwritten unless `force` is true.
+        """
+        return stage("report").write(self, path, force=force)
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the fit as JSON for `gradfit.load`, and return its path."""
+        return stage("saved").save(self, path, force=force)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fit as plain numbers and text."""
+        return stage("saved").summary_dict(self)
+
+    def to_frame(self) -> "polars.DataFrame":
+        """Return the parameters as a Polars data frame."""
+        rows = [
+            {
+                "parameter": p.name,
+                "value": p.value,
+                "stderr": p.stderr,
+                "low": p.interval()[0],
+                "high": p.interval()[1],
+                "fixed": p.fixed,
+                "lower_bound": p.bounds[0],
+                "upper_bound": p.bounds[1],
+            }
+            for p in self.params.values()
+        ]
+        return polars.DataFrame(rows)

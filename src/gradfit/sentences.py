@@ -1,0 +1,309 @@
+"""At most three sentences at the head of a report: what the fit is good for, or what stands against it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.notation import (
+    fixed,
+    interval_text,
+    level_percent,
+    listing,
+    p_value,
+    percent,
+    places,
+    plus_minus,
+    reach,
+    significant,
+    spelled,
+    times_in,
+    with_unit,
+)
+from gradfit.view import straight
+
+if TYPE_CHECKING:
+    from gradfit.diagnose import Finding
+    from gradfit.result import FitResult, ParameterResult
+
+Array = NDArray[np.float64]
+
+MORE = 5  # further readings at each end, in the forecast
+GRID = 200  # places between the ends of the input where the band is looked at
+_ORDER = {"error": 0, "warning": 1, "info": 2}
+_EXPECTED = "few-points-to-test"  # true of every small fit: the third sentence is not for it
+
+
+def said(result: "FitResult") -> tuple[str, ...]:
+    """Return at most three sentences on a fit, worst first; every number in them is computed from the result.
+
+    Trust: what a new reading will do, how well the parameters are known, which checks were made. Caution and No: what
+    the worst findings say.
+    """
+    if result.verdict != "trust":
+        return tuple(sentence(finding.message) for finding in worst(result)) or (_stopped(result),)
+    noted = [f for f in result.findings if f.severity == "info" and f.code != _EXPECTED]
+    middle = sentence(noted[0].message) if noted else _known(result)
+    return tuple(part for part in (_reading(result), middle, _checked(result)) if part)
+
+
+def worst(result: "FitResult") -> tuple["Finding", ...]:
+    """Return the at most three findings that the verdict rests on, errors first."""
+    bad = [finding for finding in result.findings if finding.severity != "info"]
+    return tuple(sorted(bad, key=lambda finding: _ORDER[finding.severity])[:3])
+
+
+def sentence(text: str) -> str:
+    """Return text with a full stop at its end, unless it has one.
+
+    >>> sentence("Row 24 lies off the curve")
+    'Row 24 lies off the curve.'
+    """
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _stopped(result: "FitResult") -> str:
+    """Return why the fit is not to be trusted when no finding says it."""
+    return sentence(result.message or f"The fit stopped before its minimum: {result.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Half the width of the band of new readings, where the data are.
+
+    Attributes
+    ----------
+    near, far : float
+        The least and the greatest.
+    straight : bool
+        Whether the curve is a straight line.
+    """
+
+    near: float
+    far: float
+    straight: bool
+
+
+def band(result: "FitResult") -> Band | None:
+    """Return how far new readings scatter within the measured range, None when that is not known."""
+    if result.dof <= 0 or result.n == 0:
+        return None
+    at = None
+    if len(result.inputs) == 1:
+        name = result.inputs[0]
+        x = result.data.columns[name]
+        where: Array = np.linspace(float(x.min()), float(x.max()), GRID)
+        at = {name: where}
+    # a band that overflows is not told about
+    with np.errstate(all="ignore"):
+        seen = result.predict(at)
+        low, high = seen.prediction
+        half = high / 2 - low / 2
+    if not np.isfinite(half).all():
+        return None
+    return Band(float(half.min()), float(half.max()), at is not None and straight(seen.value))
+
+
+def _reading(result: "FitResult") -> str:
+    """Return what a new reading will do."""
+    width = band(result)
+    if width is None or width.far == 0:
+        return ""
+    unit = result.data.units.get(result.response, "")
+    subject = "A new reading" if unit else f"A new {result.response}"
+    subject += _typical(result)
+    often = times_in(result.level)
+    return f"{subject} will lie within {_widths(width, unit)} of {_target(result, width)}, {often}{_where(result)}."
+
+
+def _typical(result: "FitResult") -> str:
+    """Return for which readings the band holds, where they scatter differently."""
+    sigma = result.data.sigma
+    if result.data.cholesky is not None:
+        return " of typical variance"
+    if sigma is None or np.ptp(sigma) <= 1e-9 * sigma.max():
+        return ""
+    return " of typical sigma" if result.data.absolute else " of typical weight"
+
+
+def _widths(width: Band, unit: str) -> str:
+    """Return half the band's width as one number, or as a range where it changes."""
+    near, far = significant(width.near), significant(width.far)
+    if "10" not in near + far:
+        decimals = max(places(width.near), 0) if width.far < 30 * width.near else -1
+        far = fixed(width.far, decimals) if decimals > 0 else far
+    return with_unit(near if near == far else f"{near} to {far}", unit)
+
+
+def _target(result: "FitResult", width: Band) -> str:
+    if not result.inputs:
+        shown, _, power = plus_minus(float(result.fitted[0]), width.near)
+        return with_unit(f"{shown}{power}", result.data.units.get(result.response, ""))
+    if len(result.inputs) > 1:
+        return "the fitted value"
+    return "the line" if width.straight else "the curve"
+
+
+def _where(result: "FitResult") -> str:
+    """Return the range that the band was computed for."""
+    if not result.inputs:
+        return ""
+    if len(result.inputs) > 1:
+        return f", at inputs like those of the {spelled(result.n)} rows"
+    (name,) = result.inputs
+    x = result.data.columns[name]
+    ends = with_unit(reach(float(x.min()), float(x.max())), result.data.units.get(name, ""))
+    return f", for {name} from {ends}" if " to " in ends else f", at {name} = {ends}"
+
+
+def _known(result: "FitResult") -> str:
+    """Return how well the parameters are known, and what would bring more."""
+    known = sorted(_telling(result), key=_relative, reverse=True)
+    if not known:
+        return ""
+    first = known[0]
+    slope = "The slope " if _slope(result) == first.name else ""
+    low, high = first.interval(result.level)
+    if low <= 0 <= high:
+        ends = with_unit(interval_text(low, high, first.value, first.stderr), first.unit)
+        start = f"{slope}{first.name} may be zero: its {level_percent(result.level)} interval is {ends}"
+        return start + _forecast(result, first, relative=False) + "."
+    start = f"{slope}{first.name} is known to {percent(_relative(first))}{_better(known[1:])}"
+    return (
+        start
+        + (_forecast(result, first, relative=True, alone=len(known) == 1) or _partner(result, first))
+        + "."
+    )
+
+
+def _relative(parameter: "ParameterResult") -> float:
+    return parameter.stderr / abs(parameter.value) if parameter.value else np.inf
+
+
+def _better(others: list["ParameterResult"]) -> str:
+    """Return how the parameters are known that are known better than the first."""
+    if len(others) == 1:
+        return f" and {others[0].name} to {percent(_relative(others[0]))}"
+    return f", {listing([p.name for p in others])} better" if others else ""
+
+
+def _telling(result: "FitResult") -> list["ParameterResult"]:
+    """Return the parameters whose relative error means something: pure offsets are left out unless they are all."""
+    sure = [p for p in result.params.values() if p.stderr > 0 and np.isfinite(p.stderr)]
+    ones = _offsets(result)
+    return [p for p in sure if p.name not in ones] or sure
+
+
+def _jacobian(result: "FitResult") -> dict[str, Array]:
+    """Return the derivatives (n,) of the weighted fitted values by each free parameter; empty for correlated errors."""
+    if result.data.cholesky is not None:
+        return {}
+    names = [p.name for p in result.params.values() if not p.fixed]
+    _, J = result.problem.residual_jacobian(result.outcome.parameters)
+    return dict(zip(names, J.T, strict=True)) if np.isfinite(J).all() else {}
+
+
+def _columns(result: "FitResult") -> dict[str, Array]:
+    """Return the derivatives (n,) of the fitted values by each free parameter, in the unit of the response."""
+    sigma = result.data.sigma
+    return {name: column if sigma is None else column * sigma for name, column in _jacobian(result).items()}
+
+
+def _offsets(result: "FitResult") -> set[str]:
+    """Return the parameters that only shift the curve up and down."""
+    return {name for name, column in _columns(result).items() if _same(column, np.ones_like(column))}
+
+
+def _slope(result: "FitResult") -> str:
+    """Return the parameter that is the slope of a straight line with an offset, empty when there is none."""
+    columns = _columns(result)
+    if len(result.inputs) != 1 or len(columns) != 2:
+        return ""
+    x, ones = result.data.columns[result.inputs[0]], _offsets(result)
+    slopes = [name for name, column in columns.items() if name not in ones and _same(column, x)]
+    return slopes[0] if len(ones) == 1 and len(slopes) == 1 else ""
+
+
+def _same(column: Array, other: Array) -> bool:
+    return bool(np.all(np.abs(column - other) <= 1e-9 * np.abs(other).max(initial=0.0)))
+
+
+def more_errors(result: "FitResult", more: int = MORE) -> dict[str, float]:
+    """Return the standard errors after `more` further readings at each end of the one input, from the Jacobian.
+
+    The readings are taken to scatter as those there did. Empty where there is not exactly one input.
+    """
+    columns = {name: J for name, J in _jacobian(result).items() if np.isfinite(result.params[name].stderr)}
+    if len(result.inputs) != 1 or not columns:
+        return {}
+    x = result.data.columns[result.inputs[0]]
+    J = np.column_stack(list(columns.values()))
+    ends = np.repeat(J[[int(x.argmin()), int(x.argmax())]], more, axis=0)
+    size = np.sqrt(np.sum(J**2, axis=0))
+    if not (np.isfinite(size).all() and (size > 0).all()):
+        return {}
+    before, after = _inverse_lengths(J / size), _inverse_lengths(np.vstack([J, ends]) / size)
+    if before is None or after is None:
+        return {}
+    return {
+        name: result.params[name].stderr * float(shrink)
+        for name, shrink in zip(columns, after / before, strict=True)
+    }
+
+
+def _inverse_lengths(J: Array) -> Array | None:
+    """Return the square roots of the diagonal of the inverse of J'J, None when that does not exist."""
+    R = np.linalg.qr(J, mode="r")
+    try:
+        inverse = np.linalg.inv(R)
+    except np.linalg.LinAlgError:
+        return None
+    lengths = np.sqrt(np.sum(inverse**2, axis=1))
+    return lengths if np.isfinite(lengths).all() else None
+
+
+def _forecast(
+    result: "FitResult", parameter: "ParameterResult", *, relative: bool, alone: bool = True
+) -> str:
+    """Return what further readings at both ends would bring; empty when that is less than a tenth."""
+    after = more_errors(result).get(parameter.name, np.inf)
+    if not after < 0.9 * parameter.stderr:
+        return ""
+    if relative:
+        gain = f"would bring {'that' if alone else parameter.name} to {percent(after / abs(parameter.value))}"
+    else:
+        error = with_unit(significant(after), parameter.unit)
+        gain = f"would bring its standard error to {error}"
+    return f"; {spelled(MORE)} more readings at each end {gain}"
+
+
+def _partner(result: "FitResult", parameter: "ParameterResult") -> str:
+    """Return the parameter that limits this one by moving with it, if there is one."""
+    names = list(result.params)
+    row = np.abs(np.nan_to_num(result.correlation[names.index(parameter.name)]))
+    row[names.index(parameter.name)] = 0.0
+    if row.max(initial=0.0) < 0.95:
+        return ""
+    other = int(row.argmax())
+    value = fixed(float(result.correlation[names.index(parameter.name), other]), 2)
+    return f"; it moves with {names[other]} (correlation {value})"
+
+
+def _checked(result: "FitResult") -> str:
+    """Return which checks were made."""
+    made = [check for check in result.checks if np.isfinite(check.p)]
+    if not made:
+        return (
+            ""
+            if result.dof <= 0
+            else f"No check of the residuals was made on these {spelled(result.n)} rows."
+        )
+    least = min(check.p for check in made)
+    p = f"p {p_value(least)}" if least < 1e-3 else f"p = {p_value(least)}"
+    if len(made) == 1:
+        return f"The one check made was not raised ({p})."
+    alone = all(f.severity == "info" and f.code == _EXPECTED for f in result.findings)
+    rows = "; no row needs to go" if alone and any("row" in check.name.lower() for check in made) else ""
+    return f"None of {spelled(len(made))} checks was raised (smallest {p}){rows}."

@@ -1,0 +1,92 @@
+"""One orthogonal factorisation of the scaled Jacobian, from which steps, statistics and rank all follow."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit._lazy import linalg
+
+Array = NDArray[np.float64]
+
+_TALL = 400  # rows from which a QR step first is cheaper than the SVD of everything
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """J = U diag(s) Vᵀ diag(norm), with norm the lengths of J's columns, and z = Uᵀ r.
+
+    Attributes
+    ----------
+    norm : (k,)
+        Scale of each column; 1 for a column of zeros.
+    s : (k,)
+        Singular values of J / norm, falling.
+    vt : (k, k)
+        Right singular vectors, as rows.
+    z : (k,)
+        The part of the residuals that the columns can reach.
+    """
+
+    norm: Array
+    s: Array
+    vt: Array
+    z: Array
+
+    def rank(self, relative: float = 1e-13) -> int:
+        """Return how many directions the data determine."""
+        return int(np.count_nonzero(self.s > relative * self.s[0])) if len(self.s) and self.s[0] > 0 else 0
+
+    def step(self, damping: float) -> Array:
+        """Return the minimiser of |r + J h|² + damping |norm h|², in the units of the parameters."""
+        return -(self.vt.T @ (self.s * self.z / (self.s * self.s + damping))) / self.norm
+
+    def newton_step(self) -> Array:
+        """Return the Gauss-Newton step, with nothing along directions that the data do not determine."""
+        r = self.rank()
+        return -(self.vt[:r].T @ (self.z[:r] / self.s[:r])) / self.norm
+
+    def reach(self, h: Array) -> Array:
+        """Return Uᵀ J h: what a step does to the residuals."""
+        return self.s * (self.vt @ (self.norm * h))
+
+
+def factorise(jacobian: Array, residuals: Array, norm: Array | None = None) -> Factor:
+    """Return the factor of a Jacobian (n, k) and residuals (n,); QR first where the Jacobian is tall.
+
+    Parameters
+    ----------
+    norm : (k,), optional
+        Scale of the columns; their lengths when left out.
+
+    References
+    ----------
+    .. [1] Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.3.3 and 8.6: QR, then the SVD of R.
+    """
+    if norm is None:
+        norm = column_lengths(jacobian)
+    n, k = jacobian.shape
+    if n > max(_TALL, 4 * k):
+        stacked = np.empty((n, k + 1), order="F")
+        np.divide(jacobian, norm, out=stacked[:, :k])
+        stacked[:, k] = residuals
+        reflected = linalg.lapack.dgeqrf(stacked, overwrite_a=1)[0]
+        top = np.triu(reflected[: k + 1])
+        scaled, residuals = np.asfortranarray(top[:k, :k]), top[:k, k]
+    else:
+        scaled = jacobian / norm
+    u, s, vt, failed = linalg.lapack.dgesdd(scaled, full_matrices=0)
+    if failed:  # gesdd gave up (it does, on rare matrices): the slower driver does not
+        u, s, vt, failed = linalg.lapack.dgesvd(scaled, full_matrices=0)
+    return Factor(norm, s, vt, residuals @ u)
+
+
+def column_lengths(jacobian: Array) -> Array:
+    """Return the lengths (k,) of the columns, 1 where one is zero; no overflow on the way."""
+    norm = np.sqrt(np.einsum("ij,ij->j", jacobian, jacobian))
+    if not np.all(np.isfinite(norm)) or not np.all(norm > 1e-140):
+        top = np.max(np.abs(jacobian), axis=0, initial=0.0)
+        top = np.where((top > 0) & np.isfinite(top), top, 1.0)
+        part = jacobian / top
+        norm = top * np.sqrt(np.einsum("ij,ij->j", part, part))
+    return np.where(norm > 0, norm, 1.0)

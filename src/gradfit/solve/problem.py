@@ -1,0 +1,111 @@
+"""The problem that solvers see: weighted residuals of a compiled model, as a function of its free parameters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit._lazy import linalg
+
+Array = NDArray[np.float64]
+
+
+class Model(Protocol):
+    """What a kernel offers here."""
+
+    def value(self, columns: Sequence[Array], parameters: Array) -> Array:
+        """Return the model (n,)."""
+        ...
+
+    def value_jacobian(self, columns: Sequence[Array], parameters: Array) -> tuple[Array, Array]:
+        """Return the model (n,) and its derivatives (n, k)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelProblem:
+    """Residuals (f - y) * weight, or L⁻¹(f - y) for errors with covariance L Lᵀ.
+
+    Attributes
+    ----------
+    model : Model
+        The kernel.
+    columns : sequence of (n,)
+        Inputs, in the kernel's order.
+    y : (n,)
+        Observed values.
+    weight : (n,), (n, n) or None
+        1/sigma or the square root of the weights; for correlated errors the lower Cholesky factor of their covariance.
+    template : (k,)
+        All parameters; the fixed ones stay as they are here.
+    free : (f,) int or None
+        Which of them are free; None: all.
+    """
+
+    model: Model
+    columns: Sequence[Array]
+    y: Array
+    weight: Array | None
+    template: Array
+    free: NDArray[np.int64] | None = None
+
+    def whole(self, parameters: Array) -> Array:
+        """Return all parameters (k,) for the free ones (f,)."""
+        if self.free is None:
+            return parameters
+        whole = self.template.copy()
+        whole[self.free] = parameters
+        return whole
+
+    def residual_jacobian(self, parameters: Array) -> tuple[Array, Array]:
+        """Return the weighted residuals (n,) and their derivatives (n, f); NaN where no derivative can be had."""
+        whole = self.whole(parameters)
+        value, jacobian = self.model.value_jacobian(self.columns, whole)
+        if self.free is not None:
+            jacobian = jacobian[:, self.free]
+        residuals = value - self.y
+        if not np.isfinite(jacobian).all():
+            jacobian = self._mended(value, jacobian, parameters)
+            if not np.isfinite(jacobian).all():
+                return np.full_like(residuals, np.nan), jacobian
+        return self.weighted(residuals), self._weighted_columns(jacobian)
+
+    def residual(self, parameters: Array) -> Array:
+        """Return the weighted residuals (n,)."""
+        return self.weighted(self.model.value(self.columns, self.whole(parameters)) - self.y)
+
+    def weighted(self, residuals: Array) -> Array:
+        """Return residuals in units of their standard deviation; with correlated errors, made independent."""
+        if self.weight is None:
+            return residuals
+        if self.weight.ndim == 1:
+            return residuals * self.weight
+        return linalg.solve_triangular(self.weight, residuals, lower=True, check_finite=False)
+
+    def _weighted_columns(self, jacobian: Array) -> Array:
+        if self.weight is None:
+            return jacobian
+        if self.weight.ndim == 1:
+            return jacobian * self.weight[:, None]
+        return np.asfortranarray(linalg.solve_triangular(self.weight, jacobian, lower=True, check_finite=False))
+
+    def _mended(self, value: Array, jacobian: Array, parameters: Array) -> Array:
+        """Derivatives that are 0 * inf or inf - inf in exact terms although the model is finite: by differences.
+
+        (x/c)**b at x = 0 with b < 1 is one: its derivative by c is 0, its text is 0 * inf.
+        """
+        if not np.isfinite(value).all():
+            return jacobian
+        jacobian = jacobian.copy(order="F")
+        for j in np.flatnonzero(~np.isfinite(jacobian).all(axis=0)):
+            bad = ~np.isfinite(jacobian[:, j])
+            step = 6e-6 * (abs(parameters[j]) or 1.0)
+            sides = []
+            for sign in (1, -1):
+                moved = parameters.copy()
+                moved[j] += sign * step
+                sides.append(self.model.value(self.columns, self.whole(moved))[bad])
+            jacobian[bad, j] = (sides[0] - sides[1]) / (2 * step)
+        return jacobian

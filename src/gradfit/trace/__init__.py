@@ -1,0 +1,88 @@
+"""From a model to its graph: the model runs once on scalars under torch, with autograd's derivatives."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from gradfit._lazy import torch
+from gradfit.errors import ModelError
+from gradfit.formula import Expression
+from gradfit.graph import Graph, assemble
+from gradfit.trace.aten import Recorder, UntraceableError
+from gradfit.trace.formula_code import torch_function
+from gradfit.trace.numpy_code import NumpyTensor, plain
+
+Function = Callable[..., "torch.Tensor"]
+
+__all__ = ["UntraceableError", "on_tensors", "torch_function", "trace", "trace_formula"]
+
+
+@lru_cache(maxsize=1024)
+def trace_formula(expression: Expression, variables: tuple[str, ...], parameters: tuple[str, ...]) -> Graph:
+    """Return the graph of a formula's right side; a formula is pointwise by construction.
+
+    Examples
+    --------
+    >>> from gradfit.formula import parse
+    >>> graph = trace_formula(parse("y = a*exp(-b*x)").right, ("x",), ("a", "b"))
+    >>> graph.linear()
+    (0,)
+    """
+    return trace(torch_function(expression, (*variables, *parameters)), variables, parameters)
+
+
+def trace(function: Function, variables: Sequence[str], parameters: Sequence[str]) -> Graph:
+    """Return the graph of f(*variables, *parameters), a function of torch tensors.
+
+    The function runs once, on 0-dimensional float64 tensors, while every operation that torch dispatches is written
+    down, those of `torch.autograd.grad` included. Whether the graph speaks for whole columns too (a pointwise model) is the caller's to check,
+    on the real data.
+
+    Raises
+    ------
+    UntraceableError
+        If the function joins rows, branches on a value, or uses an operation without a scalar rule.
+    """
+    from_first = len(variables)
+
+    def value_and_slopes(*inputs: "torch.Tensor") -> tuple["torch.Tensor", tuple["torch.Tensor | None", ...]]:
+        leaves = [p.detach().requires_grad_() for p in inputs[from_first:]]
+        value = function(*inputs[:from_first], *leaves)
+        if value.dim() != 0:
+            raise UntraceableError(f"the model makes shape {tuple(value.shape)} of single values")
+        if not value.requires_grad:
+            return value, tuple(None for _ in leaves)
+        return value, torch.autograd.grad(value.to(torch.float64), leaves, allow_unused=True)
+
+    # odd places, so that no comparison in the model is decided by an accident (0, 1, equal values)
+    places = [0.61 + 0.137 * k for k in range(len(variables) + len(parameters))]
+    inputs = [torch.tensor(p, dtype=torch.float64) for p in places]
+    recorder = Recorder(inputs, from_first)
+    try:
+        value, slopes = recorder.run(value_and_slopes, *inputs)  # pyright: ignore[reportGeneralTypeIssues]  # what it returns
+    except ModelError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UntraceableError(f"the model does not run on single values: {reason}") from error
+    ids = [0.0 if slope is None else slope for slope in slopes]
+    nodes = [recorder.node(v) for v in (value, *ids)]
+    return assemble(recorder.builder, nodes[0], nodes[1:], variables, parameters)
+
+
+def on_tensors(function: Callable[..., object]) -> Function:
+    """Return a NumPy function as a torch function: NumPy's calls are answered by torch's.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> float(on_tensors(lambda x, a: a * np.exp(x))(torch.tensor(0.0), torch.tensor(2.0)))
+    2.0
+    """
+
+    def wrapped(*tensors: "torch.Tensor") -> "torch.Tensor":
+        result = plain(function(*(NumpyTensor(t) for t in tensors)))
+        if isinstance(result, torch.Tensor):
+            return result
+        return torch.as_tensor(result, dtype=torch.float64)
+
+    return wrapped

@@ -10,6 +10,8 @@ torch.set_num_threads(1)  # two test processes on two cores: threads for tensors
 T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
 T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
 
+T_UN = [0.1 * t for t in T_U]
+
 OPTIMIZERS = sorted(
     name
     for name, kind in vars(torch.optim).items()
@@ -37,7 +39,7 @@ RICH = {
 class Line:
     """Mean squared error of w*x + b."""
 
-    def __init__(self, x=0.1 * np.array(T_U), y=T_C):
+    def __init__(self, x=T_UN, y=T_C):
         self.x, self.y = torch.tensor(np.asarray(x)), torch.tensor(np.asarray(y, dtype=np.float64))
         self.rows = len(self.x)
 
@@ -55,7 +57,7 @@ class Smooth:
     def __init__(self, function, rows=100):
         self.function, self.rows = function, rows
 
-    def loss(self, parameters, rows):
+    def loss(self, parameters, _rows):
         return self.function(parameters)
 
 
@@ -80,7 +82,7 @@ def by_hand(name, dtype, *, epochs, batch=None, schedule=None, given=None):
     for _ in range(epochs):
         way.append(leaf.flatten().tolist())
         batches = torch.randperm(line.rows, generator=order).split(batch) if batch else [None]
-        means = []
+        loss, gradient = 0.0, np.zeros(2)
         for rows in batches:
             seen = []
             if name == "LBFGS":
@@ -88,12 +90,12 @@ def by_hand(name, dtype, *, epochs, batch=None, schedule=None, given=None):
             else:
                 forward(rows)
                 optimizer.step()
-            means.append((seen[0][0], seen[0][1], line.rows if rows is None else len(rows)))
-        losses.append(sum(loss * n for loss, _, n in means) / line.rows)
-        gradients.append(sum(np.array(gradient) * n for _, gradient, n in means) / line.rows)
+            share = 1 if rows is None else len(rows) / line.rows
+            loss, gradient = loss + share * seen[0][0], gradient + share * np.array(seen[0][1])
+        losses.append(loss)
+        gradients.append(gradient)
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(losses[-1])
+            scheduler.step(loss)
         elif scheduler:
             scheduler.step()
-    way.append(leaf.flatten().tolist())
-    return np.array(losses), np.array(gradients), np.array(way)
+    return np.array(losses), np.array(gradients), np.array([*way, leaf.flatten().tolist()])

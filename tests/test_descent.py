@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from objectives import OPTIMIZERS, RICH, T_U, Line, Smooth, by_hand
+from objectives import OPTIMIZERS, RICH, T_C, T_U, Line, Smooth, by_hand
 
+from gradfit.errors import OptionError
 from gradfit.solve.descent import Descent, descend, epoch_lines, optimizer_names
 
 
@@ -32,15 +33,15 @@ def test_every_optimizer_of_torch_is_known():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_a_loop_by_hand(name, rich, dtype):
     chosen = RICH.get(name, {}) if rich else {}
-    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=40, settings=chosen, dtype=dtype))
-    same_way(outcome, *by_hand(name, getattr(torch, dtype), epochs=40, given={"lr": 0.01, **chosen}))
+    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=30, settings=chosen, dtype=dtype))
+    same_way(outcome, *by_hand(name, getattr(torch, dtype), epochs=30, given={"lr": 0.01, **chosen}))
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "LBFGS", "Muon", "SparseAdam"])
 @pytest.mark.parametrize("batch", [1, 4, 11, 50])
 def test_mini_batches_equal_a_loop_by_hand(name, batch):
-    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=15, batch_size=batch))
-    same_way(outcome, *by_hand(name, torch.float64, epochs=15, batch=batch if batch < 11 else None))
+    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=5, batch_size=batch))
+    same_way(outcome, *by_hand(name, torch.float64, epochs=5, batch=batch if batch < 11 else None))
 
 
 def test_the_seed_sets_the_order_of_mini_batches_alone():
@@ -146,7 +147,7 @@ class TestReferenceExample:
         assert outcome.status == "stalled"
         assert outcome.message == (
             "After 100 epochs of SGD (lr 0.0001) the loss is 29.022, which hardly falls: a Newton step would lower it "
-            "by 26, at this pace the work of 29\u202f000 epochs; raise lr or scale the columns."
+            "by 26, at this pace the work of 28\u202f549 epochs; raise lr or scale the columns."
         )
 
 
@@ -214,25 +215,14 @@ class TestSurroundings:
         assert_array_equal(outcome.history.parameters, expected.history.parameters)
 
     def test_global_state(self):
-        torch.manual_seed(3)
-        before = (
-            torch.get_rng_state(),
-            torch.get_default_dtype(),
-            torch.get_num_threads(),
-            np.random.get_state()[1],
-        )  # noqa: NPY002  (the global state is what is looked at)
+        def state():
+            return torch.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads()
+
+        before = state()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             descend(Line(), [1, 0], Descent("Adam", epochs=5, batch_size=3, dtype="float32"))
-        after = (
-            torch.get_rng_state(),
-            torch.get_default_dtype(),
-            torch.get_num_threads(),
-            np.random.get_state()[1],
-        )  # noqa: NPY002
-        assert torch.equal(before[0], after[0])
-        assert before[1:3] == after[1:3]
-        assert_array_equal(before[3], after[3])
+        assert state() == before
 
     def test_the_start_given_is_not_written_to(self):
         start = np.array([1.0, 0.0])

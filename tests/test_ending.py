@@ -91,12 +91,12 @@ class TestConvergence:
 
         class Foreign(torch.autograd.Function):
             @staticmethod
-            def forward(ctx, parameters):
+            def forward(_ctx, parameters):
                 return torch.from_numpy(parameters.detach().numpy()[0] * x + parameters.detach().numpy()[1])
 
             @staticmethod
             @torch.autograd.function.once_differentiable
-            def backward(ctx, above):
+            def backward(_ctx, above):
                 return torch.from_numpy(np.array([above.numpy() @ x, above.numpy().sum()]))
 
         y = torch.tensor(T_C, dtype=torch.float64)

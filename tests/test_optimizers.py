@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 
 import numpy as np
 import pytest
@@ -75,9 +74,9 @@ class TestMistakes:
             ({"optimizer": "Optimizer"}, "no optimizer 'Optimizer'"),
             ({"optimizer": 3}, "The optimizer is 3, which is not a name, class, instance or function."),
             ({"optimizer": dict}, "The class dict is not an optimizer of torch."),
-            ({"optimizer": lambda tensors: 3}, "returned int, not an optimizer of torch"),
+            ({"optimizer": lambda _: 3}, "returned int, not an optimizer of torch"),
             (
-                {"optimizer": lambda tensors: torch.optim.SGD([torch.zeros(1)])},
+                {"optimizer": lambda _: torch.optim.SGD([torch.zeros(1)])},
                 "for other tensors than the fit's",
             ),
             (
@@ -124,11 +123,11 @@ class TestMistakes:
                 "StepLR has no setting 'stepsize'.\nDid you mean step_size",
             ),
             (
-                {"scheduler": lambda optimizer: None, "scheduler_settings": {"gamma": 1}},
+                {"scheduler": lambda _: None, "scheduler_settings": {"gamma": 1}},
                 "scheduler_settings has gamma, but the scheduler is a function",
             ),
             (
-                {"scheduler": lambda optimizer: None},
+                {"scheduler": lambda _: None},
                 "The scheduler function returned NoneType, which has no step",
             ),
             (
@@ -155,10 +154,10 @@ class TestMistakes:
             descend(Line(), start, Descent("SGD"))
 
     def test_a_start_beyond_float32(self):
-        with pytest.raises(OptionError, match="too large for float32.\nUse float64."):
+        with pytest.raises(OptionError, match=r"too large for float32\.\nUse float64\."):
             descend(Line(), [1e300, 0], Descent("SGD", dtype="float32"))
 
-    @pytest.mark.parametrize("function", [lambda p: torch.tensor(1.0), lambda p: (p.detach() ** 2).sum()])
+    @pytest.mark.parametrize("function", [lambda _: torch.tensor(1.0), lambda p: (p.detach() ** 2).sum()])
     def test_a_loss_that_forgets_the_parameters(self, function):
         with pytest.raises(ModelError, match="does not depend on the parameters in a way that torch can"):
             descend(Smooth(function), [1, 0], Descent("SGD"))

@@ -128,7 +128,8 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     bound = bind(model, chosen, response, start, _named(start, bounds, fixed), missing)
     rows = assemble(chosen, bound, missing=missing, covariance=covariance, n_read=table.n)
     parameters = settled(bound, start, bounds, fixed)
-    walk = solve(bound, rows, parameters, options, _guess(model, rows, start))
+    with np.errstate(all="ignore"):  # a step into overflow is refused; no warning from inside is the user's business
+        walk = solve(bound, rows, parameters, options, _guess(model, rows, start))
     told = {
         "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
         "where": where, "exclude": exclude, "missing": missing, "loss": loss, "solver": solver, "executor": executor,
@@ -373,11 +374,14 @@ def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
     """The judge of a result; where something looks wrong it first tries other starts."""
 
     def examine(result: FitResult) -> Diagnosis:
-        diagnosis = diagnose(evidence_of(result))
+        with np.errstate(all="ignore"):
+            diagnosis = diagnose(evidence_of(result))
         if not isinstance(options.solver, LM) or not worth_another_look(result, diagnosis):
             return diagnosis
-        other = searched(result.model, result.problem, result.settled, replace(options, seed=options.seed + 1), quick=True)
-        better = result.problem.residual(other.parameters)
+        with np.errstate(all="ignore"):
+            again = replace(options, seed=options.seed + 1)
+            other = searched(result.model, result.problem, result.settled, again, quick=True)
+            better = result.problem.residual(other.parameters)
         rss = float(better @ better)
         if not rss < result.rss:
             return diagnosis

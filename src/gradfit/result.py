@@ -326,7 +326,8 @@ class FitResult:
     @cached_property
     def _at_end(self) -> tuple[Array, Array]:
         """Weighted residuals f - y and their Jacobian, by the free parameters."""
-        return self.problem.residual_jacobian(self.outcome.parameters)
+        with np.errstate(all="ignore"):
+            return self.problem.residual_jacobian(self.outcome.parameters)
 
     @cached_property
     def problem(self) -> ModelProblem:

@@ -1,6 +1,7 @@
 """At most three sentences at the head of a report: what the fit is good for, or what stands against it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -160,21 +161,29 @@ def _where(result: "FitResult") -> str:
 
 def _known(result: "FitResult") -> str:
     """Return how well the parameters are known, and what would bring more."""
-    known = sorted(_telling(result), key=_relative, reverse=True)
+    moves = derivatives(result)
+    known = sorted(_telling(result, moves), key=_relative, reverse=True)
     if not known:
         return ""
     first = known[0]
-    slope = "The slope " if _slope(result) == first.name else ""
+    start = f"The slope {first.name}" if moves.slope == first.name else first.name
     low, high = first.interval(result.level)
+    after = more_errors(result, moves).get(first.name, np.inf)
+    more = f"; {spelled(MORE)} more readings at each end would bring" if after < 0.9 * first.stderr else ""
     if low <= 0 <= high:
-        ends = with_unit(interval_text(low, high, first.value, first.stderr), first.unit)
-        start = f"{slope}{first.name} may be zero: its {level_percent(result.level)} interval is {ends}"
-        return start + _forecast(result, first, relative=False) + "."
-    start = f"{slope}{first.name} is known to {percent(_relative(first))}{_better(known[1:])}"
+        unit = first.unit or moves.units.get(first.name, "")
+        ends = with_unit(interval_text(low, high, first.value, first.stderr), unit)
+        start += f" may be zero: its {level_percent(result.level)} interval is {ends}"
+        return (
+            f"{start}{more} its standard error to {with_unit(significant(after), unit)}."
+            if more
+            else f"{start}."
+        )
+    start += f" is known to {percent(_relative(first))}{_better(known[1:])}"
+    if not more:
+        return start + _partner(result, first) + "."
     return (
-        start
-        + (_forecast(result, first, relative=True, alone=len(known) == 1) or _partner(result, first))
-        + "."
+        f"{start}{more} {'that' if len(known) == 1 else first.name} to {percent(after / abs(first.value))}."
     )
 
 
@@ -189,53 +198,68 @@ def _better(others: list["ParameterResult"]) -> str:
     return f", {listing([p.name for p in others])} better" if others else ""
 
 
-def _telling(result: "FitResult") -> list["ParameterResult"]:
+def _telling(result: "FitResult", moves: "Derivatives") -> list["ParameterResult"]:
     """Return the parameters whose relative error means something: pure offsets are left out unless they are all."""
     sure = [p for p in result.params.values() if p.stderr > 0 and np.isfinite(p.stderr)]
-    ones = _offsets(result)
-    return [p for p in sure if p.name not in ones] or sure
+    return [p for p in sure if p.name not in moves.offsets] or sure
 
 
-def _jacobian(result: "FitResult") -> dict[str, Array]:
-    """Return the derivatives (n,) of the weighted fitted values by each free parameter; empty for correlated errors."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Derivatives:
+    """How the fitted values move with each free parameter.
+
+    Attributes
+    ----------
+    weighted : Mapping[str, Array]
+        (n,) derivatives of the weighted values; empty where they are not known, or errors are correlated.
+    offsets : frozenset of str
+        Parameters that only shift the curve up and down.
+    slope : str
+        The parameter that is the slope of a straight line with an offset, empty when there is none.
+    units : Mapping[str, str]
+        Units of the offsets and the slope, where the columns have some.
+    """
+
+    weighted: Mapping[str, Array]
+    offsets: frozenset[str] = frozenset()
+    slope: str = ""
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def derivatives(result: "FitResult") -> Derivatives:
+    """Return how the fitted values move with each free parameter, and what that says about its meaning."""
     if result.data.cholesky is not None:
-        return {}
+        return Derivatives({})
     names = [p.name for p in result.params.values() if not p.fixed]
     _, J = result.problem.residual_jacobian(result.outcome.parameters)
-    return dict(zip(names, J.T, strict=True)) if np.isfinite(J).all() else {}
-
-
-def _columns(result: "FitResult") -> dict[str, Array]:
-    """Return the derivatives (n,) of the fitted values by each free parameter, in the unit of the response."""
-    sigma = result.data.sigma
-    return {name: column if sigma is None else column * sigma for name, column in _jacobian(result).items()}
-
-
-def _offsets(result: "FitResult") -> set[str]:
-    """Return the parameters that only shift the curve up and down."""
-    return {name for name, column in _columns(result).items() if _same(column, np.ones_like(column))}
-
-
-def _slope(result: "FitResult") -> str:
-    """Return the parameter that is the slope of a straight line with an offset, empty when there is none."""
-    columns = _columns(result)
-    if len(result.inputs) != 1 or len(columns) != 2:
-        return ""
-    x, ones = result.data.columns[result.inputs[0]], _offsets(result)
-    slopes = [name for name, column in columns.items() if name not in ones and _same(column, x)]
-    return slopes[0] if len(ones) == 1 and len(slopes) == 1 else ""
+    if not np.isfinite(J).all() or not J.size:
+        return Derivatives({})
+    weighted = dict(zip(names, J.T, strict=True))
+    sigma = np.ones(result.n) if result.data.sigma is None else result.data.sigma
+    offsets = frozenset(name for name, column in weighted.items() if _same(column * sigma, np.ones(result.n)))
+    known, unit = result.data.units, result.data.units.get(result.response, "")
+    units = dict.fromkeys(offsets, unit) if unit else {}
+    if len(result.inputs) != 1 or len(names) != 2 or len(offsets) != 1:
+        return Derivatives(weighted, offsets, "", units)
+    x = result.inputs[0]
+    (slope,) = (name for name in names if name not in offsets)
+    if not _same(weighted[slope] * sigma, result.data.columns[x]):
+        return Derivatives(weighted, offsets, "", units)
+    if unit:
+        units[slope] = f"{unit} per {known.get(x) or 'unit'}"
+    return Derivatives(weighted, offsets, slope, units)
 
 
 def _same(column: Array, other: Array) -> bool:
     return bool(np.all(np.abs(column - other) <= 1e-9 * np.abs(other).max(initial=0.0)))
 
 
-def more_errors(result: "FitResult", more: int = MORE) -> dict[str, float]:
+def more_errors(result: "FitResult", moves: Derivatives, more: int = MORE) -> dict[str, float]:
     """Return the standard errors after `more` further readings at each end of the one input, from the Jacobian.
 
     The readings are taken to scatter as those there did. Empty where there is not exactly one input.
     """
-    columns = {name: J for name, J in _jacobian(result).items() if np.isfinite(result.params[name].stderr)}
+    columns = {name: J for name, J in moves.weighted.items() if np.isfinite(result.params[name].stderr)}
     if len(result.inputs) != 1 or not columns:
         return {}
     x = result.data.columns[result.inputs[0]]
@@ -264,21 +288,6 @@ def _inverse_lengths(J: Array) -> Array | None:
     return lengths if np.isfinite(lengths).all() else None
 
 
-def _forecast(
-    result: "FitResult", parameter: "ParameterResult", *, relative: bool, alone: bool = True
-) -> str:
-    """Return what further readings at both ends would bring; empty when that is less than a tenth."""
-    after = more_errors(result).get(parameter.name, np.inf)
-    if not after < 0.9 * parameter.stderr:
-        return ""
-    if relative:
-        gain = f"would bring {'that' if alone else parameter.name} to {percent(after / abs(parameter.value))}"
-    else:
-        error = with_unit(significant(after), parameter.unit)
-        gain = f"would bring its standard error to {error}"
-    return f"; {spelled(MORE)} more readings at each end {gain}"
-
-
 def _partner(result: "FitResult", parameter: "ParameterResult") -> str:
     """Return the parameter that limits this one by moving with it, if there is one."""
     names = list(result.params)
@@ -303,7 +312,15 @@ def _checked(result: "FitResult") -> str:
     least = min(check.p for check in made)
     p = f"p {p_value(least)}" if least < 1e-3 else f"p = {p_value(least)}"
     if len(made) == 1:
-        return f"The one check made was not raised ({p})."
-    alone = all(f.severity == "info" and f.code == _EXPECTED for f in result.findings)
-    rows = "; no row needs to go" if alone and any("row" in check.name.lower() for check in made) else ""
-    return f"None of {spelled(len(made))} checks was raised (smallest {p}){rows}."
+        return f"The one check made was not raised ({p}){_caveat(result)}."
+    none = "Neither of two checks" if len(made) == 2 else f"None of {spelled(len(made))} checks"
+    return f"{none} was raised (smallest {p}){_caveat(result)}."
+
+
+def _caveat(result: "FitResult") -> str:
+    """Return what the checks cannot see, or that no row needs to go where they could have seen it."""
+    noted = {finding.code for finding in result.findings}
+    if _EXPECTED in noted:
+        return f"; with {spelled(result.n)} rows only gross defects would show"
+    looked = any("row" in check.name.lower() for check in result.checks)
+    return "; no row needs to go" if looked and not noted else ""

@@ -181,7 +181,7 @@ def _rescued(
         if other.converged and other.loss < outcome.loss:
             how = (before + f"{count(len(linear), 'linear parameter')} were solved apart (variable projection) from the same start",)
             return other, "variable projection, then Levenberg-Marquardt", how, starts
-    found = searched(model, problem, parameters, options)
+    found = searched(model, problem, parameters, options, afresh=True)
     _, other = _fitted(problem, found.parameters, parameters, options)
     if other.loss < outcome.loss and other.converged:
         return other, "Levenberg-Marquardt", (before + _search_sentence(found).lower(),), _starts_of(found)
@@ -192,7 +192,7 @@ def _rescued(
 
 
 def searched(
-    model: BoundModel, problem: ModelProblem, parameters: Parameters, options: Options, *, quick: bool = False
+    model: BoundModel, problem: ModelProblem, parameters: Parameters, options: Options, *, quick: bool = False, afresh: bool = False
 ) -> Found:
     """Return the lowest minimum that many starts reach; on at most a few thousand of the rows."""
     thin = _thinned(problem)
@@ -200,7 +200,7 @@ def searched(
     free = parameters.free
     bounds = (parameters.lower[free], parameters.upper[free])
     given = parameters.start[free]
-    if options.search or quick:
+    if options.search or quick or afresh:
         given = np.full(len(free), np.nan)
     linear = linear[np.isnan(given[linear])]
     settings = LM(max_iterations=100, tolerance=1e-9)

@@ -58,9 +58,9 @@ class NumpyKernel:
         """
         rows = len(columns[0]) if columns else 1
         shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
-        jacobian = np.empty((len(self.graph.core), *shape))
+        jacobian = np.empty((len(self.graph.core), *shape), dtype=parameters.dtype)
         if parameters.ndim == 1 and rows > 2 * CHUNK:
-            out = np.empty(rows)
+            out = np.empty(rows, dtype=parameters.dtype)
             for start, part in zip(range(0, rows, CHUNK), _chunks(columns, rows), strict=True):
                 out[start : start + CHUNK] = self._fill(part, parameters, jacobian[:, start : start + CHUNK])
         else:
@@ -95,9 +95,9 @@ class NumpyKernel:
     def _spread(self, value: object, columns: Sequence[Array], parameters: Array) -> Array:
         rows = len(columns[0]) if columns else 1
         shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
-        if isinstance(value, np.ndarray) and value.shape == shape and value.dtype == np.float64:
+        if isinstance(value, np.ndarray) and value.shape == shape and value.dtype == parameters.dtype:
             return value if self.graph.nodes[self.graph.value][0] != "var" else value.copy()
-        return np.array(np.broadcast_to(np.asarray(value, np.float64), shape))
+        return np.array(np.broadcast_to(np.asarray(value, parameters.dtype), shape))
 
     @cached_property
     def source(self) -> str:

@@ -10,8 +10,7 @@ References
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +18,17 @@ from numpy.typing import NDArray
 from gradfit.library.axes import LARGEST_EXPONENT
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Columns, finite, residual, solved
+from gradfit.library.scan import Axis, Columns, Search, finite, solved
 
 GROUP = "oscillations"
 
 _FINER = 4  # frequencies per one more period in the range of x
 _CELLS, _FEWEST_CELLS = 4, 1024  # cells per period of the highest frequency, and in all
 _HIGHEST = 500_000.0  # periods in the range of x, shared among the envelopes: memory and seconds stay bounded
+_LOWEST, _BELOW = 1 / 16, 0.98  # periods in the range; part of the highest, where the sine is 0 at every point
 _REFINED = 20_000  # points that the refinement looks at
 _KEPT = 5  # frequencies of the spectrum that are refined
-_LEVELS = 6
+_SLOWEST = 1e-3  # rate per range of x
 
 
 def highest_frequency(curve: Curve) -> float:
@@ -38,7 +38,9 @@ def highest_frequency(curve: Curve) -> float:
 
 def spectrum(curve: Curve, rate: float, top: float) -> tuple[Array, Array]:
     """Return (frequencies up to `top`, what a sine under exp(-rate*u), and a constant, explain of the squares)."""
-    cells = int(np.ceil(max(_CELLS * top, _FEWEST_CELLS) / 1024)) * 1024  # a length that the transform likes
+    wanted = max(_CELLS * top, _FEWEST_CELLS)
+    even = 2 ** (int(np.log2(wanted)) - 3)
+    cells = int(np.ceil(wanted / even)) * even  # small factors: the transform likes that
     place = np.minimum((curve.u * cells).astype(np.intp), cells - 1)
     envelope = np.exp(-rate * (curve.u - (rate < 0)))
     v, n, count = curve.v - curve.v.mean(), curve.u.size, int(_FINER * top) + 1
@@ -67,65 +69,60 @@ def oscillation(u: Array, frequency: Array, rate: Array) -> Columns:
 
 @dataclass(frozen=True)
 class SpectrumGuess:
-    """A guess for a*envelope*sin(2*pi*f*x + phi) + c.
+    """A guess for a*sin(2*pi*f*x + phi) + c, or for the same under exp(-x/tau).
 
     Attributes
     ----------
     rates : tuple of float
-        The decay rates to try, per range of x; 0 alone for a sine that lasts.
+        The rates of decay to begin with, per range of x; none: the sine lasts.
     """
 
-    rates: tuple[float, ...] = (0.0,)
+    rates: tuple[float, ...] = ()
 
     def __call__(self, x: Array, y: Array) -> dict[str, float]:
         """Return start values, finite whatever the data are."""
         curve = Curve.of(x, y, x_shifts=True, y_shifts=True, most=10**9)
         with np.errstate(all="ignore"):
-            frequency, rate = self.refined(curve, self.best_of_spectra(curve))
+            every = -(-curve.u.size // _REFINED)
+            search = self.search(replace(curve, u=curve.u[::every], v=curve.v[::every]), highest_frequency(curve))
+            frequency, rate = np.append(search.narrowed(self.best_of_spectra(curve)), 0.0)[:2]
             sine, cosine, level = solved(oscillation(curve.u, frequency, rate), curve.v, offset=True)
             ahead = curve.x_zero / curve.x_unit
             phase = np.arctan2(cosine, sine) - 2 * np.pi * frequency * ahead
             values = {
                 "a": np.hypot(sine, cosine) * curve.y_unit * np.exp(rate * (ahead + (rate < 0))),
-                "tau": curve.x_unit / rate,
+                **({"tau": curve.x_unit / rate} if self.rates else {}),
                 "f": frequency / curve.x_unit,
                 "phi": np.remainder(phase + np.pi, 2 * np.pi) - np.pi,
                 "c": curve.level(level),
             }
-        return finite({name: value for name, value in values.items() if name != "tau" or self.damped})
+        return finite(values)
 
-    @property
-    def damped(self) -> bool:
-        """Whether the envelope is a parameter."""
-        return self.rates != (0.0,)
+    def search(self, curve: Curve, top: float) -> Search:
+        """Return the search around frequencies, and rates if there are any."""
+        frequency = Axis(np.array([]), 1 / _FINER, ratio=False, limits=(_LOWEST, _BELOW * top))
+        rate = Axis(np.array(self.rates), 0.6, ratio=True, limits=(_SLOWEST, _limit(curve)))
+        if self.rates:
+            return Search(curve, (frequency, rate), oscillation, offset=True)
+        return Search(curve, (frequency,), lambda u, frequency: oscillation(u, frequency, 0 * frequency), offset=True)
 
     def best_of_spectra(self, curve: Curve) -> Array:
-        """Return the (frequency, rate) (g, 2) of the highest places of the spectra."""
-        limit = LARGEST_EXPONENT / max(curve.far, 1.0)  # exp(rate*x_zero/x_unit) stays finite
-        top = min(highest_frequency(curve), _HIGHEST / len(self.rates))
+        """Return the (frequency, rate) (g, 2) of the highest places of the spectra; (g, 1) for a sine that lasts."""
+        rates = self.rates or (0.0,)
+        top = min(highest_frequency(curve), _HIGHEST / len(rates))
         found: list[tuple[float, float, float]] = []
-        for rate in np.clip(self.rates, -limit, limit):
+        for rate in np.clip(rates, -_limit(curve), _limit(curve)):
             frequencies, explained = spectrum(curve, rate, top)
             rising = np.r_[True, explained[1:] > explained[:-1]]
             peaks = np.flatnonzero(rising & np.r_[~rising[1:], True])
             best = peaks[np.argsort(-explained[peaks], kind="stable")[:_KEPT]]
             found += [(-explained[i], frequencies[i], rate) for i in best]
-        return np.array([shape for _, *shape in sorted(found)[:_KEPT]])
+        return np.array([shape for _, *shape in sorted(found)[:_KEPT]])[:, : 2 if self.rates else 1]
 
-    def refined(self, curve: Curve, shapes: Array) -> Array:
-        """Return the best (frequency, rate) after a search around each, whose steps are halved each time."""
-        every = -(-curve.u.size // _REFINED)
-        u, v = curve.u[::every], curve.v[::every]
-        turns = np.array(list(product((0.0, -1.0, 1.0), (0.0, -1.0, 1.0) if self.damped else (0.0,))))
-        found: list[tuple[float, float, float]] = []
-        for shape in shapes:
-            now, loss = shape, np.inf
-            for steps in (turns / 2**level for level in range(_LEVELS)):
-                around = np.stack([now[0] + steps[:, 0] / _FINER, now[1] * np.exp(0.6 * steps[:, 1])], axis=1)
-                losses = residual(oscillation(u, around[:, :1], around[:, 1:]), v, offset=True)
-                now, loss = around[np.argmin(losses)], float(np.min(losses))
-            found.append((loss, now[0], now[1]))
-        return np.array(min(found)[1:])
+
+def _limit(curve: Curve) -> float:
+    """Return the fastest rate whose exponential stays finite between x = 0 and the data."""
+    return LARGEST_EXPONENT / max(curve.far, 1.0)
 
 
 MODELS = (

@@ -44,19 +44,20 @@ class Axis:
         The distance of neighbours, or the logarithm of their ratio.
     ratio : bool
         Whether neighbours differ by a factor.
+    limits : (float, float)
+        Between which the value stays when it is moved; for factors those of its magnitude.
     """
 
     values: Array
     step: float
     ratio: bool
+    limits: tuple[float, float] = (-np.inf, np.inf)
 
     def moved(self, value: Array, steps: Array) -> Array:
-        """Return `value` moved by that many steps."""
+        """Return `value` moved by that many steps, but not beyond the limits; it keeps its sign where steps are factors."""
         if self.ratio:
-            size = np.abs(self.values)
-            moved = np.clip(np.abs(value) * np.exp(self.step * steps), np.min(size), np.max(size))
-            return np.copysign(moved, value)
-        return value + self.step * steps
+            return np.copysign(np.clip(np.abs(value) * np.exp(self.step * steps), *self.limits), value)
+        return np.clip(value + self.step * steps, *self.limits)
 
     def number(self, values: Array) -> Array:
         """Return the values counted in steps; values of different sign are far apart if they differ by factors."""
@@ -75,7 +76,7 @@ def ratios(low: float, high: float, factor: float, *, signed: bool = False) -> A
     count = min(max(int(np.ceil(np.log(high / low) / np.log(factor))) + 1, 2), 80)
     values = np.geomspace(low, high, count)
     step = float(np.log(high / low) / (count - 1))
-    return Axis(np.concatenate([-values[::-1], values]) if signed else values, step, ratio=True)
+    return Axis(np.concatenate([-values[::-1], values]) if signed else values, step, ratio=True, limits=(low, high))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The report of one fit: a single HTML file without scripts, fonts or images from elsewhere."""
 
 import os
-import tempfile
 from datetime import date
 from os import PathLike
 from pathlib import Path
@@ -71,23 +70,13 @@ def write(result: FitResult, path: str | PathLike[str], *, force: bool = False) 
     if not target.parent.is_dir():
         raise OptionError(f"There is no folder {target.parent} to write {target.name} to", remedy=f"Make it first: mkdir -p {target.parent}")
     words = html(result).encode("utf-8")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
+    part = target.with_name(f".{target.name[:60]}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(words)
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        part.write_bytes(words)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     return target
-
-
-def _umask() -> int:
-    """Return the process's mask for new files, which mkstemp does not use."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 __all__ = ["html", "write"]

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from gradfit.errors import FormulaError
 from gradfit.formula import Expression, parse
+from gradfit.loss import Loss
 from gradfit.result import FitResult
 
 Array = NDArray[np.float64]
 _EMBEDDED = 40  # rows up to which a program carries its data
+_FEW = 12  # numbers that are written out in an argument
 _WIDTH = 92  # characters of a line of code
 
 #: argument of fit -> option of the command
@@ -25,6 +27,28 @@ OPTIONS: Mapping[str, str] = {"fixed": "--fix"} | {
     name: f"--{name.replace('_', '-')}"
     for name in "start bounds sigma weights where missing solver lr epochs executor loss".split()
 }
+
+#: what fit takes when an argument is left out
+DEFAULTS: Mapping[str, object] = {
+    "missing": "error", "loss": "squared", "solver": "lm", "executor": "auto", "level": 0.95, "seed": 0,
+}  # fmt: skip
+
+
+def given(result: FitResult) -> dict[str, object]:
+    """Return the arguments of the fit that were given and are not the defaults, as plain values where they are plain.
+
+    Arrays and functions stay as they are: they can be named in Python, and not in a shell.
+    """
+    out: dict[str, object] = {}
+    for key, value in result.settings.items():
+        if value is None or key == "callback" or isinstance(value, str | int | float) and DEFAULTS.get(key) == value:
+            continue
+        if isinstance(value, Loss):
+            value = value.name if value.scale is None else f"{value.name}:{value.scale:g}"
+        if key == "start" and isinstance(value, Sequence) and not isinstance(value, str):
+            value = dict(zip(result.params, value, strict=False))
+        out[key] = value
+    return out
 
 
 def is_file(source: str) -> bool:
@@ -67,6 +91,8 @@ def shell(result: FitResult, settings: Mapping[str, object]) -> str:
     """Return the command line; empty where the fit cannot be written as one."""
     if not is_file(result.data.source) or not _is_formula(result) or set(settings) - set(OPTIONS):
         return ""
+    if not all(isinstance(value, str | int | float | Mapping) for value in settings.values()):
+        return ""
     options = [f"{OPTIONS[key]} {_quoted(_option(value))}" for key, value in settings.items()]
     return " ".join(["gradfit fit", _quoted(result.data.source), _quoted(result.formula, always=True), *options])
 
@@ -103,7 +129,7 @@ def python(result: FitResult, settings: Mapping[str, object]) -> str:
     """Return the call of `gradfit.fit`."""
     model = _literal(result.formula) if _has_tree(result) else result.formula.split("(")[0]
     data = _literal(result.data.source) if is_file(result.data.source) else "data"
-    words = [model, data, *(f"{key}={_literal(value)}" for key, value in settings.items())]
+    words = [model, data, *(f"{key}={_argument(key, value)}" for key, value in settings.items())]
     if not _is_formula(result) and "response" not in settings:
         words.append(f"response={_literal(result.response)}")
     return _call("result = gf.fit", words)
@@ -122,6 +148,13 @@ def _call(head: str, words: Sequence[str]) -> str:
     if len(line) <= _WIDTH:
         return line
     return "\n".join([f"{head}(", *(f"    {word}," for word in words), ")"])
+
+
+def _argument(key: str, value: object) -> str:
+    """Return a value as Python writes it; what has no short form is called by the argument's name."""
+    plain = isinstance(value, str | int | float | Mapping)
+    few = isinstance(value, Sequence) and len(value) <= _FEW
+    return _literal(value) if plain or few else key
 
 
 def _literal(value: object) -> str:

@@ -108,7 +108,7 @@ def _remedy(subject: Subject, finding: Finding) -> list[Markup]:
     if more is None:
         return [prose(finding.remedy, subject.names)]
     advice = ADVICE.get(finding.code, "Fit again with")
-    settings = commands.with_arguments(result.settings, more)
+    settings = commands.with_arguments(commands.given(result), more)
     lines = [commands.shell(result, settings) or commands.python(result, settings)]
     return [join([f"{advice} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
 

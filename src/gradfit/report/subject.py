@@ -137,7 +137,7 @@ class Subject:
     @cached_property
     def weighted(self) -> bool:
         """Whether rows count differently, so that residuals are judged in standard deviations."""
-        return self.result.data.sigma is not None
+        return self.result.data.weight is not None
 
     @cached_property
     def scatter(self) -> float:

@@ -78,12 +78,13 @@ def _range(subject: Subject, name: str) -> str:
 def reproduce(subject: Subject, version: str) -> Markup:
     """Return the section with the commands."""
     result = subject.result
-    shell, twin = commands.shell(result, result.settings), commands.scipy_twin(result)
+    settings = commands.given(result)
+    shell, twin = commands.shell(result, settings), commands.scipy_twin(result)
     parts = [tag("h3", "Shell"), pre(shell)] if shell else []
     head = "import gradfit as gf\n\n"
     source = "" if commands.is_file(result.data.source) else f"# data: the {result.data.source} of this fit\n"
     tail = f"\nresult.report({_target(result.data.source)})"
-    parts += [tag("h3", "Python"), pre(f"{head}{source}{commands.python(result, result.settings)}{tail}")]
+    parts += [tag("h3", "Python"), pre(f"{head}{source}{commands.python(result, settings)}{tail}")]
     parts += [tag("h3", "SciPy, to check"), pre(twin)] if twin else []
     facts = [
         ("Data", tag("code", f"sha256 {result.data_hash[:16]}…")),
@@ -102,7 +103,7 @@ def _target(source: str) -> str:
 def _draws(subject: Subject) -> str:
     result = subject.result
     seed = result.settings.get("seed", 0)
-    if result.starts is not None and result.starts.tried > 1:
+    if result.starts.tried > 1:
         return f"{fixed(result.starts.tried, 0)} start values, seed {seed}"
     return "none were needed" if "seed" not in result.settings else f"seed {seed}"
 

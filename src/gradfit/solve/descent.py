@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from gradfit._lazy import torch
 from gradfit.errors import ModelError, OptionError
-from gradfit.solve.ending import Reason, Course, ending
+from gradfit.solve.ending import Course, Reason, ending
 from gradfit.solve.optimizers import Layout, needs_closure, optimizer_names, optimizer_recipe, schedule
 from gradfit.solve.outcome import Array, Outcome, Point, kept_steps, round_stride
 

@@ -144,7 +144,9 @@ def _best(loss: Loss, course: Course, status: Status, happened: str) -> Outcome:
     found = _value(loss, parameters, course.dtype)
     points = course.points or [(0, found, np.full_like(parameters, np.nan), parameters)]
     message = f"{happened}: {what}{remedy}."
-    return Outcome(parameters, found, status, message, course.epochs, course.evaluations + 1, History.of(points))
+    return Outcome(
+        parameters, found, status, message, course.epochs, course.evaluations + 1, History.of(points)
+    )
 
 
 def _value(loss: Loss, parameters: Array, dtype: torch.dtype) -> float:
@@ -174,7 +176,9 @@ def _hessian(loss: Loss, parameters: Array) -> Array | None:
 
 def newton(gradient: Array, hessian: Array, course: Course) -> Newton:
     """Return what a Newton step promises along the parameters that no bound holds and the loss depends on."""
-    held = (course.parameters <= course.lower) & (gradient > 0) | (course.parameters >= course.upper) & (gradient < 0)
+    held = (course.parameters <= course.lower) & (gradient > 0) | (course.parameters >= course.upper) & (
+        gradient < 0
+    )
     flat = (gradient == 0) & ~hessian.any(axis=0)
     free = np.flatnonzero(~held & ~flat)
     step = np.zeros_like(gradient)

@@ -72,6 +72,23 @@ class ModelProblem:
                 return np.full_like(residuals, np.nan), jacobian
         return self.weighted(residuals), self._weighted_columns(jacobian)
 
+    def precise_gradient(self, parameters: Array) -> Array | None:
+        """Return Jᵀr (f,) evaluated and summed in long double; None where the model has no such evaluation."""
+        if self.weight is not None and self.weight.ndim > 1:
+            return None
+        try:
+            wide = [np.asarray(c, dtype=np.longdouble) for c in self.columns]
+            value, jacobian = self.model.value_jacobian(wide, self.whole(parameters).astype(np.longdouble))  # pyright: ignore[reportArgumentType]  # wider floats
+        except TypeError:  # a special function without long double
+            return None
+        if value.dtype != np.longdouble:
+            return None
+        residuals = value - self.y
+        if self.weight is not None:
+            residuals = residuals * self.weight.astype(np.longdouble) ** 2
+        jacobian = jacobian if self.free is None else jacobian[:, self.free]
+        return np.asarray(jacobian.T @ residuals, dtype=np.float64)
+
     def residual(self, parameters: Array) -> Array:
         """Return the weighted residuals (n,)."""
         return self.weighted(self.model.value(self.columns, self.whole(parameters)) - self.y)

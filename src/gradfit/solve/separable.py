@@ -68,6 +68,11 @@ class Separable:
         return r - Q @ (Q.T @ r), rest - Q @ (Q.T @ rest)
 
 
+    def precise_gradient(self, parameters: Array) -> None:  # noqa: ARG002  a problem's signature
+        """Return nothing: the last digits are found with all parameters."""
+        return
+
+
 def closed_form(problem: Problem, start: Array) -> Array:
     """Return the minimum (k,) of a problem that is linear in all its parameters: one orthogonal solve."""
     r, J = problem.residual_jacobian(start)

@@ -161,15 +161,15 @@ def well(g) -> tuple[Diagnosis, str]:
 # ---------------------------------------------------------------------- sick fits: as found, and after the remedy
 def wave(g, code):
     f, p, x, y0, sigma, e = healthy(g, least=30, kind="normal")
-    k, s, u = len(p), np.median(sigma), places(x[:, 0])
-    Q = np.linalg.qr(jacobian(f, x, p))[0]
+    k, u = len(p), places(x[:, 0])
+    Q = np.linalg.qr(jacobian(f, x, p) / sigma[:, None])[0]
     sine, bump = np.sin(6.3 * (g.uniform(1, 2) * u + g.random())), np.exp(-(((u - g.uniform(0.2, 0.8)) / 0.12) ** 2))
     b = [sine, bump][g.integers(2)]
-    beyond = b - Q @ (Q.T @ b)
-    if np.linalg.norm(beyond) < 0.3 * np.linalg.norm(b):
+    beyond = (b / sigma) - Q @ (Q.T @ (b / sigma))
+    if np.linalg.norm(beyond) < 0.3 * np.linalg.norm(b / sigma):
         return wave(g, code)  # the model imitates it: nobody can see that
     size = g.uniform(1, 1.6) if code == "structured-residuals" else g.uniform(5, 10)
-    y, start = y0 + e + b * s / np.std(beyond) * size, p * (1 + 0.02 * g.normal(size=k))
+    y, start = y0 + e + b / np.sqrt(np.mean(beyond**2)) * size, p * (1 + 0.02 * g.normal(size=k))
     more = lambda x, q: f(x, q[:k]) + q[k] * b  # noqa: E731
     return fit(f, x, y, start, sigma), fit(more, x, y, np.append(start, 1), sigma)
 
@@ -330,9 +330,9 @@ def defective(g, n: int, kind: str, turns: float, size: float) -> Evidence:
     f, p, x, y0, s, e = healthy(g, n=n, kind="normal", limit=0.15)
     if kind == "wave":
         b = np.sin(2 * np.pi * ((turns or n / 4) * places(x[:, 0]) + g.random()))
-        Q = np.linalg.qr(jacobian(f, x, p))[0]
-        b = b - Q @ (Q.T @ b)
-        e = e + s * b / np.std(b) * size
+        Q = np.linalg.qr(jacobian(f, x, p) / s[:, None])[0]
+        b = b / s - Q @ (Q.T @ (b / s))
+        e = e + s * b / np.sqrt(np.mean(b**2)) * size
     elif kind == "row":
         e[g.integers(n)] += size * np.median(s)
     else:

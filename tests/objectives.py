@@ -68,7 +68,8 @@ def by_hand(name, dtype, *, epochs, batch=None, schedule=None, given=None):
     leaf = (leaf[:, None] if name == "Muon" else leaf).requires_grad_()
     optimizer = getattr(torch.optim, name)([leaf], **(given or {"lr": 0.01}))
     scheduler = schedule(optimizer) if schedule else None
-    order, losses, gradients, way = torch.Generator().manual_seed(0), [], [], []
+    order = torch.Generator().manual_seed(0)
+    losses, gradients, way = [], [], []
 
     def forward(rows):
         optimizer.zero_grad()
@@ -94,8 +95,6 @@ def by_hand(name, dtype, *, epochs, batch=None, schedule=None, given=None):
             loss, gradient = loss + share * seen[0][0], gradient + share * np.array(seen[0][1])
         losses.append(loss)
         gradients.append(gradient)
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(loss)
-        elif scheduler:
-            scheduler.step()
+        if scheduler:
+            scheduler.step(*[loss][: isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)])
     return np.array(losses), np.array(gradients), np.array([*way, leaf.flatten().tolist()])

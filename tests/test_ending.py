@@ -17,14 +17,14 @@ from gradfit.solve.outcome import History, kept_steps
 class TestConvergence:
     """What may call itself converged."""
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(
         st.integers(0, 10**6),
         st.sampled_from([1, 2, 4]),
         st.floats(-6, 6),
         st.sampled_from(["SGD", "Adam", "Rprop", "LBFGS"]),
         st.sampled_from([1e-9, 1e-4, 1e-2, 1.0]),
-        st.integers(1, 200),
+        st.integers(1, 80),
     )
     def test_converged_means_at_the_minimum(self, seed, k, unit, name, lr, epochs):
         rng = np.random.default_rng(seed)
@@ -39,18 +39,19 @@ class TestConvergence:
         else:
             assert excess > 0 or outcome.status == "diverged"
 
-    @pytest.mark.parametrize("name", ["SGD", "Adam", "LBFGS", "Rprop"])
-    def test_data_without_noise(self, name):
-        outcome = descend(
-            Line([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 5.0, 7.0]), [0, 0], Descent(name, lr=0.05, epochs=2000)
-        )
+    @pytest.mark.parametrize(
+        ("name", "lr", "epochs"), [("SGD", 0.05, 1500), ("Adam", 0.05, 1500), ("LBFGS", 1, 20)]
+    )
+    def test_data_without_noise(self, name, lr, epochs):
+        line = Line([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 5.0, 7.0])
+        outcome = descend(line, [0, 0], Descent(name, lr=lr, epochs=epochs))
         assert outcome.converged
         assert_allclose(outcome.parameters, [2, -1], rtol=2e-6)
 
     @pytest.mark.parametrize(
         ("function", "start", "status", "says"),
         [
-            (lambda p: (p[0] ** 2 - p[1] ** 2) + 0 * p.sum(), [0.0, 0.0], "stalled", "no longer falls"),
+            (lambda p: (p[0] ** 2 - p[1] ** 2) + 0 * p.sum(), [0.0, 0.0], "epochs-done", "no minimum nearby"),
             (
                 lambda p: (p[0] - 3) ** 2 + 1 + 0 * p[1],
                 [3.0, 5.0],
@@ -79,12 +80,12 @@ class TestConvergence:
         )
         assert outcome.status in {"stalled", "epochs-done"}
 
-    @pytest.mark.parametrize("epochs", [3, 5000])
+    @pytest.mark.parametrize("epochs", [3, 800])
     def test_many_parameters_are_judged_by_change(self, epochs):
         target = torch.linspace(-1, 1, 60, dtype=torch.float64)
         objective = Smooth(lambda p: ((p - target) ** 2).mean() + 1)
-        outcome = descend(objective, np.full(60, 2.0), Descent("SGD", lr=0.5, epochs=epochs))
-        assert outcome.converged == (epochs == 5000)
+        outcome = descend(objective, np.full(60, 2.0), Descent("SGD", lr=2.0, epochs=epochs))
+        assert outcome.converged == (epochs == 800)
 
     def test_a_model_without_second_derivatives(self):
         x = np.array(T_U) * 0.1
@@ -101,8 +102,10 @@ class TestConvergence:
 
         y = torch.tensor(T_C, dtype=torch.float64)
         objective = Smooth(lambda p: ((Foreign.apply(p) - y) ** 2).mean(), rows=11)
-        for epochs, status in ((100, "epochs-done"), (8000, "converged")):
-            outcome = descend(objective, [1, 0], Descent("SGD", lr=0.01, epochs=epochs))
+        for epochs, status in ((50, "epochs-done"), (800, "converged")):
+            outcome = descend(
+                objective, [1, 0], Descent("SGD", lr=0.02, settings={"momentum": 0.9}, epochs=epochs)
+            )
             assert outcome.status == status, outcome.message
 
     def test_growth_without_overflow_is_diverged(self):

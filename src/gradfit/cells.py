@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ NUMBER = {
 _NOTHING = frozenset({"NAType", "NaTType"})  # pandas' own, by name: pandas may not be there
 WORD = r"^[+-]?(?i:inf|infinity|nan)$"
 
+_TRUTH = {"true": 1.0, "false": 0.0}
 _LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "narwhals", "modin", "cudf"})
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")
 _SLASHES = ("%d/%m/%Y", "%m/%d/%Y")
@@ -273,12 +275,14 @@ def understood(texts: "Series", decimal: str = ".") -> Cells:
                 and texts.str.contains(r"^\s*-?[0-9]{16,}\s*$").any(),
             }
             return _seen(values, texts, " and ".join(note for note, holds in notes.items() if holds))
-    lower = texts.str.strip_chars().str.to_lowercase()
-    written = lower.filter(lower.is_not_null() & ~lower.is_in(MISSING))
-    if set(written.unique()) <= {"true", "false"}:
-        truth = lower.replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=polars.Float64)
-        return _seen(np.array(truth.to_numpy()), texts)
-    moments = _moments(texts, lower)
+    tidy = texts.str.strip_chars()
+    tidy = tidy.set(tidy.str.to_lowercase().is_in(MISSING), None)
+    first = str(tidy.drop_nulls()[0])
+    if first.lower() in _TRUTH:
+        truth = tidy.str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=polars.Float64)
+        if truth.null_count() == tidy.null_count():
+            return _seen(np.array(truth.to_numpy()), texts)
+    moments = _moments(tidy, first)
     return Cells(_text(texts.to_numpy())) if moments is None else _seen(moments, texts)
 
 
@@ -291,48 +295,37 @@ def _seen(values: Array, texts: "Series", note: str = "") -> Cells:
 
 def _numbers(texts: "Series", mark: str) -> tuple["Series | None", bool]:
     """Return the numbers when every cell is one or is missing, and whether thousands were grouped."""
-    if mark == ".":
-        plain = texts.cast(polars.Float64, strict=False)
+    if mark == "." or not texts.str.contains(".", literal=True).any():
+        usual = texts if mark == "." else texts.str.replace(",", ".", literal=True)
+        plain = usual.cast(polars.Float64, strict=False)
         if plain.null_count() == texts.null_count():
             return plain, False
-    frame = texts.str.strip_chars().str.replace("\u2212", "-").alias("t").to_frame()
-    t = polars.col("t")
-    fits = (
-        t.str.contains(NUMBER[mark])
-        | t.str.contains(WORD)
-        | t.str.to_lowercase().is_in(MISSING)
-        | t.is_null()
-    )
-    if not frame.select(fits.all()).item():
+    frame, t = texts.alias("t").to_frame(), _tidy()
+    is_number = t.str.contains(NUMBER[mark])
+    fits = is_number | t.str.contains(WORD) | t.str.to_lowercase().is_in(MISSING) | t.is_null()
+    if not (frame[:1000].select(fits.all()).item() and frame.select(fits.all()).item()):
         return None, False
-    read = frame.select(n=_plain(mark).cast(polars.Float64, strict=False))["n"]
-    return read, bool(
-        frame.select(
-            (t.str.contains(NUMBER[mark]) & t.str.contains(rf"[0-9]{_GROUP[mark]}[0-9]")).any()
-        ).item()
-    )
+    numbers = frame.select(_plain(mark).cast(polars.Float64, strict=False))["t"]
+    grouped = frame.select((is_number & t.str.contains(f"[0-9]{_GROUP[mark]}[0-9]")).any()).item()
+    return numbers, bool(grouped)
+
+
+def _tidy() -> "Expr":
+    return polars.col("t").str.strip_chars().str.replace("\u2212", "-", literal=True)
 
 
 def _plain(mark: str) -> "Expr":
     """Return cells as programs write numbers: no marks between thousands, a decimal point, e for the exponent."""
-    return (
-        polars.col("t")
-        .str.replace_all(_GROUP[mark], "")
-        .str.replace_all("[dD]", "e")
-        .str.replace(mark, ".", literal=True)
-    )
+    bare = _tidy().str.replace_all(_GROUP[mark], "").str.replace_all("[dD]", "e")
+    return bare.str.replace(mark, ".", literal=True)
 
 
 def partly(texts: "Series") -> Cells:
     """Return the numbers of a column that is text here and there: NaN elsewhere, and the text of those cells."""
-    frame = texts.str.strip_chars().str.replace("\u2212", "-").alias("t").to_frame()
-    t = polars.col("t")
+    frame, t = texts.alias("t").to_frame(), _tidy()
+    word = polars.when(t.str.contains(WORD)).then(t)
     readings = [
-        polars.when(t.str.contains(NUMBER[mark]))
-        .then(_plain(mark))
-        .when(t.str.contains(WORD))
-        .then(t)
-        .alias(mark)
+        polars.coalesce(polars.when(t.str.contains(NUMBER[mark])).then(_plain(mark)), word).alias(mark)
         for mark in (".", ",")
     ]
     numbers = frame.select(readings).cast(polars.Float64, strict=False)
@@ -340,14 +333,12 @@ def partly(texts: "Series") -> Cells:
     return _seen(np.array(most.to_numpy()), texts)
 
 
-def _moments(texts: "Series", lower: "Series") -> Array | None:
+def _moments(tidy: "Series", first: str) -> Array | None:
     """Return dates (datetime64) or times of day (timedelta64), None when a cell is neither."""
-    tidy = texts.str.strip_chars().set(lower.is_in(MISSING), None)
-    first = tidy.drop_nulls()[:1]
-    if first.str.contains(TIME)[0]:
-        form = "%H:%M:%S%.f" if first.str.count_matches(":")[0] == 2 else "%H:%M"
+    if re.match(TIME, first):
+        form = "%H:%M:%S%.f" if first.count(":") == 2 else "%H:%M"
         return _whole(tidy, tidy.str.replace(",", ".").str.to_time(form, strict=False), "m8[ns]")
-    if not first.str.contains(DATE)[0]:
+    if not re.match(DATE, first):
         return None
     tidy = tidy.str.replace(r"(\d)T(\d)", "$1 $2").str.replace("Z$", "+00:00").str.replace(",", ".")
     for day, clock in product(_DAYS, _CLOCKS):

@@ -32,6 +32,7 @@ _DELIMITERS = "\t;,| "  # the blank stands for any run of blanks; of two that fi
 _ALONE = "\x1f"  # for a single column: ASCII's unit separator, which text does not hold
 _HEAD, _SAMPLE, _MEASURED = 65_536, 60, 3000  # bytes, lines and cells that the layout is found out from
 _SKIPPED = re.compile(rb"(?m)^[ \t]*(?:[#%][^\n]*)?\n")
+_SIGNS = (b"#", b"%", b"\n", b" ", b"\t")  # a line that begins with one may be no row of data
 _DOT, _COMMA = re.compile(NUMBER["."]), re.compile(NUMBER[","])
 _OTHER = re.compile(f"(?:{WORD})|(?:{DATE})|(?:{TIME})")
 
@@ -59,12 +60,12 @@ def columns(data: bytes, source: str) -> tuple[list[tuple[str, Cells]], tuple[st
     layout = _layout(_first_lines(data), source)
     body = data[_line_end(data, layout.start) :]
     notes += layout.notes
-    if re.search(rb"\A[ \t]*[#%\n]|\n[ \t]*[#%\n]", body):
+    if body[:1] in _SIGNS or any(sign in body and b"\n" + sign in body for sign in _SIGNS):
         comments = len(re.findall(rb"(?m)^[ \t]*[#%]", body))
         were = "was" if comments == 1 else "were"
         notes += (f"{count(comments, 'comment line')} between the rows {were} skipped",) if comments else ()
         body = _SKIPPED.sub(b"", body if body.endswith(b"\n") else body + b"\n")
-    if not body.strip():
+    if not body or body.isspace():
         seen = (
             f"has a header ({listing(layout.headers)}) but no rows" if any(layout.headers) else "has no rows"
         )
@@ -253,8 +254,8 @@ def has_header(table: Sequence[Sequence[str]]) -> bool:
 
 def _single_blanks(body: bytes) -> bytes:
     """Return lines whose cells are parted by one blank."""
-    if re.search(rb"  |\t|\A |\n | (?:\n|\Z)", body) is None:
-        return body
+    if body[:1] != b" " and not any(blanks in body for blanks in (b"  ", b"\t", b"\n ", b" \n")):
+        return body.removesuffix(b" ")
     return b"\n".join(b" ".join(line.split()) for line in body.split(b"\n"))
 
 

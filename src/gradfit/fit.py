@@ -361,12 +361,10 @@ def solve(
 
 
 def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:
-    from gradfit.solve.outcome import History  # noqa: PLC0415
-
     r = problem.residual(np.empty(0))
     if not np.isfinite(r).all():
         raise ModelError("The model is not finite at the fixed values")
-    outcome = Outcome(np.empty(0), float(r @ r), "converged", "Nothing was free to fit", 0, 1, History.of([]))
+    outcome = Outcome(np.empty(0), float(r @ r), "converged", "Nothing was free to fit", 0, 1)
     return Walk(parameters, outcome, options.loss, Starts("given"), "none: all parameters are fixed", executor, ())
 
 

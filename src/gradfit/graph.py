@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 Node = tuple[object, ...]  # ("const", v) | ("var", i) | ("par", j) | (operation, id, ...); ids point backwards
 
@@ -51,8 +52,9 @@ class Graph:
                 out.append(frozenset[int]().union(*(out[i] for i in operands(node))))
         return tuple(out)
 
+    @cached_property
     def linear(self) -> tuple[int, ...]:
-        """Return the largest set of parameters in which the model is jointly linear, found from the derivatives.
+        """A set of parameters in which the model is jointly linear, found from the derivatives.
 
         Parameters i and j exclude each other when the derivative by one depends on the other.
         """

@@ -57,6 +57,7 @@ class BoundModel:
     defaults: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     fallback: str = ""
+    _kernels: dict[str, Kernel] = field(default_factory=dict)
 
     def kernel(self, executor: str = "numpy") -> Kernel:
         """Return what evaluates the model.
@@ -69,7 +70,9 @@ class BoundModel:
         if executor not in EXECUTORS:
             raise OptionError(f"There is no executor {executor!r}", remedy=nearest(executor, list(EXECUTORS)))
         if self.graph is not None:
-            return _compiled(self.graph, executor)
+            if executor not in self._kernels:
+                self._kernels[executor] = EXECUTORS[executor].compile(self.graph)
+            return self._kernels[executor]
         if self.tensor_function is not None:
             return AutogradKernel(self.tensor_function)
         if self.function is None:
@@ -93,11 +96,6 @@ class BoundModel:
             "fit it",
             remedy='Use solver="lm", or write the function with NumPy or torch functions of whole columns',
         )
-
-
-@lru_cache(maxsize=512)
-def _compiled(graph: Graph, executor: str) -> Kernel:
-    return EXECUTORS[executor].compile(graph)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -483,7 +481,7 @@ def _disagreement(
     graph: Graph, plain: Callable[..., object], style: str, columns: Sequence[Array], start: Array | None, count: int
 ) -> str:
     """Why the trace does not speak for the function on whole columns, empty when it does."""
-    kernel = _compiled(graph, "numpy")
+    kernel = EXECUTORS["numpy"].compile(graph)
     places = [_somewhere(None, count)] + ([start, 1.01 * start + 1e-3] if start is not None else [])
     for place in places:
         with np.errstate(all="ignore"):

@@ -242,17 +242,17 @@ def times_in(level: float) -> str:
 def reach(low: float, high: float) -> str:
     r"""Return a range of values, each end with the decimals that show the range to about a hundredth.
 
-    >>> reach(21.8, 81.9), reach(2e-9, 9.5e-9)
-    ('22 to 82', '(2.0 to 9.5)\u202f×\u202f10⁻⁹')
+    >>> reach(21.8, 81.9), reach(1, 10), reach(2e-9, 9.5e-9)
+    ('22 to 82', '1 to 10', '(2.0 to 9.5)\u202f×\u202f10⁻⁹')
     """
     if not high > low:
         return significant(low, 4)
     exponent = common_exponent(max(abs(low), abs(high)), high - low)
     scale = 10.0**exponent
     decimals = places((high - low) / scale)
-    ends = (
-        f"{fixed(round(low / scale, decimals), decimals)} to {fixed(round(high / scale, decimals), decimals)}"
-    )
+    shown = [round(end / scale, decimals) for end in (low, high)]
+    decimals = 0 if all(end == round(end) for end in shown) else decimals
+    ends = " to ".join("0" if end == 0 else fixed(end, decimals) for end in shown)
     return f"({ends}){power_of_ten(exponent)}" if exponent else ends
 
 
@@ -298,3 +298,17 @@ def axis(
         unit = f"{power}{THIN}{unit}" if unit else f"in {power}"
     labels = [tick_text(tick, scaled) for tick in scaled]
     return [offset + tick for tick in inside], labels, f"{name}, {unit}" if unit else name
+
+
+def in_full(value: float) -> str:
+    r"""Return a number with the digits it has, at most ten: a value that was given, not one that was measured here.
+
+    >>> in_full(-35.7), in_full(40.0), in_full(1.5e-9)
+    ('−35.7', '40', '1.5\u202f×\u202f10⁻⁹')
+    """
+    if not isfinite(value):
+        return "not finite"
+    plain = f"{abs(float(value)):.10g}"
+    if "e" in plain:
+        return significant(float(value), len(plain.split("e")[0].replace(".", "")))
+    return fixed(float(value), len(plain.partition(".")[2]))

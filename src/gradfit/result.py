@@ -326,6 +326,8 @@ class FitResult:
     @cached_property
     def _at_end(self) -> tuple[Array, Array]:
         """Weighted residuals f - y and their Jacobian, by the free parameters."""
+        if self.outcome.end is not None:
+            return self.outcome.end
         with np.errstate(all="ignore"):
             return self.problem.residual_jacobian(self.outcome.parameters)
 
@@ -388,7 +390,7 @@ class FitResult:
     @property
     def leverage(self) -> Array:
         """How much each row (n,) determines its own fitted value: 0 to 1."""
-        return self._uncertainty.leverage
+        return np.clip(self._uncertainty.leverage(self._at_end[1]), 0.0, 1.0)
 
     # ------------------------------------------------------------------ numbers of the fit
 

@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 MORE = 5  # further readings at each end, in the forecast
 GRID = 200  # places between the ends of the input where the band is looked at
 _ORDER = {"error": 0, "warning": 1, "info": 2}
+_NO_NOISE = "perfect-fit"  # bands and error bars are rounding errors then
 _EXPECTED = "few-points-to-test"  # true of every small fit: the third sentence is not for it
 
 
@@ -45,6 +46,8 @@ def said(result: "FitResult") -> tuple[str, ...]:
     if result.verdict != "trust":
         return tuple(sentence(finding.message) for finding in worst(result)) or (_stopped(result),)
     noted = [f for f in result.findings if f.severity == "info" and f.code != _EXPECTED]
+    if any(finding.code == _NO_NOISE for finding in noted):
+        return (sentence(noted[0].message),)
     middle = sentence(noted[0].message) if noted else _known(result)
     return tuple(part for part in (_reading(result), middle, _checked(result)) if part)
 
@@ -153,7 +156,7 @@ def _where(result: "FitResult") -> str:
         return ""
     if len(result.inputs) > 1:
         return f", at inputs like those of the {spelled(result.n)} rows"
-    (name,) = result.inputs
+    name = next(iter(result.inputs))
     x = result.data.columns[name]
     ends = with_unit(reach(float(x.min()), float(x.max())), result.data.units.get(name, ""))
     return f", for {name} from {ends}" if " to " in ends else f", at {name} = {ends}"
@@ -195,6 +198,8 @@ def _better(others: list["ParameterResult"]) -> str:
     """Return how the parameters are known that are known better than the first."""
     if len(others) == 1:
         return f" and {others[0].name} to {percent(_relative(others[0]))}"
+    if len(others) > 3:
+        return f", {spelled(len(others))} others better"
     return f", {listing([p.name for p in others])} better" if others else ""
 
 

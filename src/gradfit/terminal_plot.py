@@ -208,12 +208,13 @@ class Canvas:
         return steps
 
     def name(self, y: float, tone: Tone, *texts: str) -> None:
-        """Write words beside the plot at the height of y, further down where a word stands already."""
-        row = min(self.frame.row(y), self.frame.rows - len(texts))
-        while any(row + i in self.labels for i in range(len(texts))) and row + len(texts) < self.frame.rows:
-            row += 1
-        for i, text in enumerate(texts):
-            self.labels.setdefault(row + i, Span(text, tone))
+        """Write words beside the plot at the height of y, or in the nearest free rows."""
+        rows = self.frame.rows
+        starts = sorted(range(rows - len(texts) + 1), key=lambda row: abs(row - self.frame.row(y)))
+        free = (row for row in starts if not any(row + i in self.labels for i in range(len(texts))))
+        start = next(free, None)
+        if start is not None:
+            self.labels |= {start + i: Span(text, tone) for i, text in enumerate(texts)}
 
     def lines(self, page: Page) -> list[Line]:
         """Return the plot with its axes."""
@@ -283,9 +284,15 @@ def _draw(canvas: Canvas, shown: View) -> None:
         canvas.curve(shown.at, shown.curve)
         return
     canvas.curve(shown.at, shown.curve)
-    for edge in shown.outer or ():
+    for edge in shown.outer if shown.outer and _wide(canvas, shown) else ():
         canvas.edge(shown.at, edge)
     canvas.points(shown.x, shown.y)
+
+
+def _wide(canvas: Canvas, shown: View) -> bool:
+    """Return whether the band is anywhere more than a row away from the curve, to be told from it."""
+    low, high = shown.outer or (shown.curve, shown.curve)
+    return bool(((high - low) / 2 > canvas.frame.step).any())
 
 
 def _name(canvas: Canvas, shown: View, level: str, page: Page) -> None:
@@ -293,7 +300,7 @@ def _name(canvas: Canvas, shown: View, level: str, page: Page) -> None:
     ends = [float(v) for v in shown.curve[np.isfinite(shown.curve)][-1:]]
     if ends:
         canvas.name(ends[0], "fit", *(["fitted", "= observed"] if "=" in shown.label else [shown.label]))
-    if shown.outer and not shown.many:
+    if shown.outer and not shown.many and _wide(canvas, shown):
         canvas.name(float(shown.outer[0][-1]), "dim", page.text(f"{level} of new"), "readings")
 
 

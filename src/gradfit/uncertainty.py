@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.loss import Loss
-from gradfit.solve.factor import Factor, factorise
+from gradfit.solve.factor import factorise
 
 Array = NDArray[np.float64]
 
@@ -27,30 +27,32 @@ class Uncertainty:
         at a bound.
     determined : (f,) bool
         False for a parameter that takes part in a direction without effect on the residuals.
-    leverage : (n,)
-        Diagonal of the hat matrix.
     scatter : float
         Residual standard deviation of unit weight; 1 where sigma is absolute.
     half : (f, r)
-        covariance = half @ half.T over the determined directions.
+        Over the determined directions covariance = scatter**2 * half @ half.T.
     nothing : (f, f - r)
         Directions, in parameters divided by their scale, that the data do not determine; empty as a rule.
     """
 
     covariance: Array
     determined: NDArray[np.bool_]
-    leverage: Array
     scatter: float
     half: Array
     nothing: Array
     scale: Array
+
+    def leverage(self, jacobian: Array) -> Array:
+        """Return the diagonal (m,) of the hat matrix where the weighted derivatives are `jacobian` (m, f)."""
+        basis = jacobian @ self.half
+        return np.einsum("mr,mr->m", basis, basis)
 
     def band(self, jacobian: Array) -> Array:
         """Return the standard error (m,) of the model where its derivatives are `jacobian` (m, f).
 
         Infinite where it depends on what the data do not determine.
         """
-        error = np.sqrt(np.einsum("mr,mr->m", jacobian @ self.half, jacobian @ self.half))
+        error = self.scatter * np.sqrt(self.leverage(jacobian))
         if self.nothing.size:
             scaled = jacobian * self.scale
             lost = np.linalg.norm(scaled @ self.nothing, axis=1) > 1e-6 * np.linalg.norm(scaled, axis=1)
@@ -77,36 +79,28 @@ def uncertainty(
     """
     n, k = jacobian.shape
     moving = np.flatnonzero(~held)
-    factor = factorise(jacobian[:, moving], residuals) if len(moving) else None
+    part = jacobian if len(moving) == k else jacobian[:, moving]
+    factor = factorise(part, residuals) if len(moving) else None
     rank = factor.rank(RANK) if factor is not None else 0
     dof = n - rank
     scatter = _scatter(residuals, dof, loss, absolute)
     half = np.zeros((k, rank))
     nothing = np.zeros((k, 0))
     determined = np.ones(k, dtype=bool)
-    leverage = np.zeros(n)
     scale = np.ones(k)
     if factor is not None:
         scale[moving] = 1 / factor.norm
-        half[moving] = _half(factor, rank) * scatter
-        nothing = np.zeros((k, len(moving) - rank))
-        nothing[moving] = factor.vt[rank:].T
-        determined = np.einsum("kj,kj->k", nothing, nothing) <= 1e-8
-        leverage = _leverage(factor, rank, jacobian[:, moving])
-    covariance = half @ half.T
-    unknown = held | ~determined
-    covariance[unknown] = np.nan
-    covariance[:, unknown] = np.nan
-    return Uncertainty(covariance, determined, leverage, scatter, half, nothing, scale)
-
-
-def _half(factor: Factor, rank: int) -> Array:
-    return (factor.vt[:rank].T / factor.s[:rank]) / factor.norm[:, None]
-
-
-def _leverage(factor: Factor, rank: int, jacobian: Array) -> Array:
-    basis = jacobian @ _half(factor, rank)
-    return np.clip(np.einsum("nr,nr->n", basis, basis), 0.0, 1.0)
+        half[moving] = (factor.vt[:rank].T / factor.s[:rank]) / factor.norm[:, None]
+        if rank < len(moving):
+            nothing = np.zeros((k, len(moving) - rank))
+            nothing[moving] = factor.vt[rank:].T
+            determined = np.einsum("kj,kj->k", nothing, nothing) <= 1e-8
+    covariance = (half @ half.T) * scatter**2
+    if rank < k:
+        unknown = held | ~determined
+        covariance[unknown] = np.nan
+        covariance[:, unknown] = np.nan
+    return Uncertainty(covariance, determined, scatter, half, nothing, scale)
 
 
 def _scatter(residuals: Array, dof: int, loss: Loss, absolute: bool) -> float:  # noqa: FBT001  a fact, not a switch

@@ -69,7 +69,7 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     start = parameters.start[parameters.free]
     if len(linear) == len(start) and not options.search:
         start, starts, how = np.where(np.isnan(start), 0.0, start), Starts("not needed"), ("Every parameter enters linearly: one orthogonal solve gives the minimum",)
-        first = replace(_closed(problem, start), status="converged")
+        first = _closed(problem, start)
         if not options.loss.robust:
             return Walk(parameters, first, options.loss, starts, "closed form (QR and SVD)", "", how)
         start = first.parameters
@@ -93,18 +93,19 @@ def linear_in(model: BoundModel, parameters: Parameters) -> NDArray[np.int64]:
     """Return which free parameters (positions among the free ones) enter linearly and have no bound."""
     if model.graph is None:
         return np.empty(0, dtype=np.int64)
+    if parameters.plain:
+        return np.array(model.graph.linear, dtype=np.int64)
     free = {int(j): i for i, j in enumerate(parameters.free)}
     open_ = np.isneginf(parameters.lower) & np.isposinf(parameters.upper)
-    return np.array([free[j] for j in model.graph.linear() if j in free and open_[j]], dtype=np.int64)
+    return np.array([free[j] for j in model.graph.linear if j in free and open_[j]], dtype=np.int64)
 
 
 def _closed(problem: ModelProblem, start: Array) -> Outcome:
-    """One orthogonal solve, and undamped steps that correct its rounding."""
-    point = closed_form(problem, start)
-    if not np.isfinite(point).all():
+    """The minimum of a linear problem, with its rounding corrected once."""
+    outcome = closed_form(problem, start)
+    if not np.isfinite(outcome.loss):
         raise ModelError("The model is not finite on these data", remedy="Leave out the rows where it is not, with where=")
-    outcome = minimise(problem, point, settings=LM(max_iterations=1, damping=1e-15))
-    return replace(outcome, message="Solved in closed form: every parameter enters linearly", iterations=1)
+    return outcome
 
 
 def _with_free_start(parameters: Parameters, start: Array) -> Parameters:
@@ -203,7 +204,7 @@ def searched(
     if options.search or quick or afresh:
         given = np.full(len(free), np.nan)
     linear = linear[np.isnan(given[linear])]
-    settings = LM(max_iterations=100, tolerance=1e-9)
+    settings = LM(max_iterations=100)
 
     def refine(start: Array) -> tuple[Array, float]:
         if not np.isfinite(thin.residual(start)).all():
@@ -269,7 +270,8 @@ def _projected(
     """Variable projection from a start: all parameters at its end, and the sum of squares there."""
     nonlinear = np.setdiff1d(np.arange(len(start)), linear)
     if len(nonlinear) == 0:
-        return closed_form(problem, start), 0.0
+        outcome = closed_form(problem, np.nan_to_num(start))
+        return outcome.parameters, outcome.loss
     apart = Separable(problem, linear, nonlinear, np.nan_to_num(start))
     free = parameters.free[nonlinear]
     bounds = (parameters.lower[free], parameters.upper[free])

@@ -11,7 +11,7 @@ from gradfit.diagnose.structure import Structure
 from gradfit.diagnose.words import column, numbers, p_text, percent, quantity, rows_text, times
 from gradfit.notation import count, fixed, significant
 
-MISSES = 2.0  # residuals over noise: three quarters of the sum of squares are pattern
+MISSES = 2.5  # residuals over noise: five sixths of the sum of squares are pattern
 TESTABLE = 16  # degrees of freedom from which most defects of a few standard deviations show
 
 

@@ -14,8 +14,8 @@ Fact = float | str | tuple[str, ...] | tuple[float, ...]
 
 #: The one budget of false alarms: a healthy fit exceeds one of these lines in about 0.5 % of all cases.
 ALARM: Mapping[str, float] = {
-    "structured-residuals": 2e-3,
-    "outliers": 1e-3,
+    "structured-residuals": 1.5e-3,
+    "outliers": 5e-4,
     "unequal-variance": 1e-3,
     "at-bound": 1e-3,
     "sigma-too-small": 5e-4,

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradfit.diagnose import about_parameters, about_residuals, parameters, residuals
 from gradfit.diagnose.evidence import ALARM, Array, Check, Diagnosis, Evidence, Finding
-from gradfit.diagnose.geometry import Geometry, Robust, lengths, robust, tangent, thinned
+from gradfit.diagnose.geometry import Geometry, Robust, lengths, power_of_two, robust, tangent, thinned
 from gradfit.diagnose.residuals import Noise
 from gradfit.diagnose.structure import has_three, structure
 
@@ -60,20 +60,24 @@ def finite(e: Evidence) -> Diagnosis:
     if few and few.severity == "error":
         return gathered(few, about_parameters.unused(e, []))
     g = tangent(e.residuals, e.jacobian)
-    noise = noise_of(e)
+    sigma = residuals.row_sigma(e.y, e.fitted, e.residuals)
+    noise = noise_of(e, sigma)
     if e.other_rss is not None and noise.kind != "rounding":
         gain, lower = parameters.lower_elsewhere(g, e.other_rss, len(e.names))
         if gain > 4 and lower > 1.0001:  # one parameter's worth of noise
             return gathered(
                 few, about_parameters.unused(e, []), about_parameters.local_minimum(e, gain, lower)
             )
-    undetermined = determined(e, g)
+    undetermined = determined(e, g, float(lengths((e.fitted / sigma)[:, None])[0]))
     bound, check, free = bounds(e, g)
     h = g if free.all() else tangent(e.residuals, e.jacobian[:, free])
     stopped = stop(e, h, noise)
-    after = residual_findings(e, h, noise, few) if tested(bound, stopped) else Tested()
+    ready = noise.kind == "ordinary" and not few and h.dof >= 4 and tested(bound, stopped)
+    after = residual_findings(e, h, sigma) if ready else Tested()
     valley = correlation(e, h, free, after.noise) if not few and not undetermined else None
-    if valley and stopped and stopped.severity != "info":  # one cause: a fit far away knows nothing of valleys
+    if (
+        valley and stopped and stopped.severity != "info"
+    ):  # one cause: a fit far away knows nothing of valleys
         far = float(str(stopped.evidence.get("offset", SLIDING))) > SLIDING
         valley, stopped = (None, stopped) if far else (valley, None)
     silent = about_residuals.few_to_test(e, h.dof) if noise.kind == "ordinary" and not few else None
@@ -89,20 +93,15 @@ def gathered(*found: Finding | None) -> Diagnosis:
     return Diagnosis(tuple(finding for finding in found if finding))
 
 
-def noise_of(e: Evidence) -> Noise:
+def noise_of(e: Evidence, sigma: Array) -> Noise:
     """Return the kind of noise; the Jacobian tells how large the terms are that the fitted values are a sum of."""
-    raw = e.y - e.fitted
-    used = (e.residuals != 0) & (raw != 0)
-    typical = float(np.median(np.abs(raw[used] / e.residuals[used]))) if used.any() else 0.0
-    per_row = np.where(used, np.abs(raw) / np.where(used, np.abs(e.residuals), 1.0), typical)
-    terms = float(np.max((np.abs(e.jacobian) @ np.abs(e.values)) * per_row, initial=0.0))
-    return residuals.noise(e.y, e.fitted, terms if np.isfinite(terms) else 0.0)
+    terms = float(np.max((np.abs(e.jacobian) @ np.abs(e.values)) * sigma, initial=0.0))
+    return residuals.noise(e.y, e.fitted, sigma, terms if np.isfinite(terms) else 0.0)
 
 
-def determined(e: Evidence, g: Geometry) -> tuple[Finding, ...]:
+def determined(e: Evidence, g: Geometry, fitted: float) -> tuple[Finding, ...]:
     """Return the findings on parameters without effect and on those that cannot be told apart."""
-    moved = e.fitted / np.where(e.y == e.fitted, 1.0, e.y - e.fitted) * e.residuals
-    dead = parameters.without_effect(g, e.values, float(lengths(moved[:, None])[0]))
+    dead = parameters.without_effect(g, e.values, fitted)
     groups = parameters.redundant(g, e.jacobian, dead)
     nothing = about_parameters.unused(e, dead)
     found = [nothing] if nothing else []
@@ -178,14 +177,13 @@ class Tested:
         return Tested(self.findings + other.findings, self.checks + other.checks, self.noise or other.noise)
 
 
-def residual_findings(e: Evidence, g: Geometry, noise: Noise, few: Finding | None) -> Tested:
+def residual_findings(e: Evidence, g: Geometry, sigma: Array) -> Tested:
     """Return the findings of the residual tests, at a minimum and with real noise."""
-    if noise.kind != "ordinary" or few or g.dof < 4:
-        return Tested()
     fit = robust(g)
-    found = patterns(e, g, fit) + bad_rows(e, g, fit)
+    found = patterns(e, g, fit, sigma)
+    found += bad_rows(e, g, fit, found)
     if tested(*found.findings) and g.dof >= 12:
-        found += scatter(e, fit)
+        found += scatter(e, fit, g.dof)
     if tested(*found.findings) and e.absolute:
         found += against_sigma(e, g)
     return found
@@ -196,39 +194,39 @@ def checked(name: str, statistic: str, p: float, code: str) -> Check:
     return Check(name, statistic, p, ALARM[code], p < ALARM[code])
 
 
-def patterns(e: Evidence, g: Geometry, fit: Robust) -> Tested:
+def patterns(e: Evidence, g: Geometry, fit: Robust, sigma: Array) -> Tested:
     """Return the test for patterns, on a random part of the rows where there are many."""
-    some, part = thinned(len(g.r)), g
-    if not isinstance(some, slice):
-        part = tangent(g.r[some], g.Q[some])
+    some = thinned(len(g.r))
+    part = g if isinstance(some, slice) else tangent(g.r[some], g.Q[some])
+    share = part.unit if part is not g else 1.0
     inputs = {name: x[some] for name, x in e.inputs.items()}
-    result = structure(part, fit.scale / part.unit if part is not g else fit.scale, inputs, e.fitted[some])
+    usual = sigma[some] / power_of_two(sigma)
+    result = structure(part, fit.scale / share, inputs, e.fitted[some], usual)
     if result is None:
         return Tested()
     check = checked(
         "Curve left over", "Durbin–Watson, slow and sharp waves", result.p, "structured-residuals"
     )
-    if not check.raised:
-        return Tested((), (check,))
-    noise = result.noise * (part.unit if part is not g else 1.0)
-    return Tested((about_residuals.structure(e, g, result),), (check,), noise)
+    found = (about_residuals.structure(e, g, result),) if check.raised else ()
+    return Tested(found, (check,), result.noise * share if found else 0.0)
 
 
-def bad_rows(e: Evidence, g: Geometry, fit: Robust) -> Tested:
-    """Return the test for rows that no usual noise makes."""
+def bad_rows(e: Evidence, g: Geometry, fit: Robust, before: Tested) -> Tested:
+    """Return the test for rows that no usual noise makes; a curve that misses most of them makes them itself."""
     result = residuals.outliers(g, fit)
     if result is None:
         return Tested()
-    below = result.p < ALARM["outliers"]
+    misses = any(finding.code == "underfitting" for finding in before.findings)
+    below = result.p < ALARM["outliers"] and not misses
     found = (about_residuals.outliers(e, result),) if below else ()
     check = checked("Rows off the curve", "bisquare fit, long-tailed law", result.p, "outliers")
     return Tested(found, (replace(check, raised=not tested(*found)),))
 
 
-def scatter(e: Evidence, fit: Robust) -> Tested:
+def scatter(e: Evidence, fit: Robust, dof: int) -> Tested:
     """Return the test for scatter that changes along a column or the fitted values."""
     columns = {"": e.fitted} | {name: x for name, x in e.inputs.items() if has_three(x)}
-    result = residuals.spread(fit, columns)
+    result = residuals.spread(fit, columns, dof)
     check = checked("Scatter that changes", "rank correlation of |residual|", result.p, "unequal-variance")
     found = (about_residuals.spread(e, result, fit.size),) if check.raised else ()
     return Tested(found, (check,))
@@ -238,5 +236,6 @@ def against_sigma(e: Evidence, g: Geometry) -> Tested:
     """Return the comparison of the scatter with the given sigma."""
     reduced, p = residuals.sigma_too_small(g)
     check = checked("Scatter above sigma", "chi-square", p, "sigma-too-small")
-    found = (about_residuals.sigma(e, g, reduced, p),) if check.raised or reduced < 0.5 else ()
-    return Tested(found, (check,))
+    short = check.raised and reduced > 1.5
+    found = (about_residuals.sigma(e, g, reduced, p),) if short or reduced < 0.5 else ()
+    return Tested(found, (replace(check, raised=short),))

@@ -46,7 +46,19 @@ class Spread:
     grows: bool
 
 
-def noise(y: Array, fitted: Array, terms: float) -> Noise:
+def row_sigma(y: Array, fitted: Array, residuals: Array) -> Array:
+    """Return the (n,) standard deviations by which y - fitted was divided, in the unit of y.
+
+    Rows without a residual have the usual one.
+    """
+    raw = y - fitted
+    used = (residuals != 0) & (raw != 0)
+    sigma = np.abs(np.where(used, raw, 1.0) / np.where(used, residuals, 1.0))
+    usual = float(np.median(sigma[used])) if used.any() else 1.0
+    return np.where(used, sigma, usual)
+
+
+def noise(y: Array, fitted: Array, sigma: Array, terms: float) -> Noise:
     """Return whether y - fitted is noise, rounding errors, or the steps in which y was recorded.
 
     Noise above half a step hides the steps; below it, rounding follows the curve and looks like structure.
@@ -55,17 +67,22 @@ def noise(y: Array, fitted: Array, terms: float) -> Noise:
     ----------
     y, fitted : (n,) arrays
         Observed and fitted values.
+    sigma : (n,) array
+        Standard deviations of the rows, in the unit of y, up to a factor.
     terms : float
         Size of the terms that the fitted values are a sum of, in the unit of y: x at an offset of 1e9 makes it large.
     """
     unit = power_of_two(y)
     y, raw = y / unit, (y - fitted) / unit
-    scatter, spread, size = float(np.std(raw)), float(np.std(y)), float(np.max(np.abs(y)))
-    rms = sqrt(float(raw @ raw) / len(raw))
+    size = float(np.max(np.abs(y)))
+    spread, rms = float(np.std(y)), sqrt(float(raw @ raw) / len(raw))
     if rms <= 1e-9 * spread + 64 * EPS * size or rms <= 8 * EPS * terms / unit:
         return Noise("rounding", rms / (spread or size or 1.0))
     step = resolution(y, size)
-    return Noise("steps", step * unit) if scatter < 0.6 * step else Noise("ordinary")
+    narrow = sigma / power_of_two(sigma)
+    steps = step / narrow
+    hidden = float(np.std(raw / narrow)) >= 0.6 * sqrt(float(steps @ steps) / len(steps))
+    return Noise("ordinary") if hidden or step == 0 else Noise("steps", step * unit)
 
 
 def resolution(y: Array, size: float) -> float:
@@ -119,9 +136,9 @@ def outliers(g: Geometry, fit: Robust) -> Outliers | None:
     return Outliers(float(p.min()), away, sizes, shift, float(moved.max(initial=0.0)), most, g.s / s)
 
 
-def spread(fit: Robust, columns: dict[str, Array]) -> Spread:
+def spread(fit: Robust, columns: dict[str, Array], dof: int) -> Spread:
     """Return the strongest rank correlation of |residuals| with a column, Bonferroni-corrected."""
-    tested = {name: laws.spearman(fit.size, x) for name, x in columns.items()}
+    tested = {name: laws.spearman(fit.size, x, dof) for name, x in columns.items()}
     along = min(tested, key=lambda name: tested[name][1])
     rho, p = tested[along]
     at = laws.places(columns[along])

@@ -10,7 +10,7 @@ LARGEST_EXPONENT = 300.0  # exp(±300) times any unit of y stays finite
 
 def places(curve: Curve, count: int = 40, *, beyond: float = 0.0) -> Axis:
     """Return places over the range of x (and `beyond` it, in ranges), those of the most extreme values among them."""
-    return even(-beyond, 1 + beyond, count, _extremes(curve))
+    return even(-beyond, 1 + beyond, count, _extremes(curve).tolist())
 
 
 def widths(curve: Curve, widest: float = 2.0, factor: float = 1.8) -> Axis:

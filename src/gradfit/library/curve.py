@@ -94,7 +94,8 @@ def _framed(values: Array, *, place: float | None) -> tuple[Array, np.float64, n
         return scaled, np.float64(0), np.clip(largest, _SMALL, _LARGE)
     zero = low + place * (high - low)
     unit = high - low if high > low else np.float64(1)
-    return (scaled - zero) / unit, zero * largest, np.clip(unit * largest, _SMALL, _LARGE)
+    with np.errstate(over="ignore"):
+        return (scaled - zero) / unit, zero * largest, np.clip(unit * largest, _SMALL, _LARGE)
 
 
 def _thinned(values: Array, most: int) -> Array:

@@ -1,6 +1,6 @@
 """Decay and growth: exponentials and their kin."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,11 +21,11 @@ def _amplitude(curve: Curve, rate: float, coefficient: float) -> np.float64:
     return coefficient * curve.y_unit * np.exp(rate * (curve.x_zero / curve.x_unit + (rate < 0)))
 
 
-def _growth_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _growth_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {"y0": _amplitude(curve, shapes[0], coefficients[0]), "k": -shapes[0] / curve.x_unit}
 
 
-def _decay_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _decay_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {
         "a": _amplitude(curve, shapes[0], coefficients[0]),
         "tau": curve.x_unit / shapes[0],
@@ -33,7 +33,7 @@ def _decay_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[s
     }
 
 
-def _two_phase_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _two_phase_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     fast, slow = np.argsort(-np.abs(shapes))
     return {
         "a1": _amplitude(curve, shapes[fast], coefficients[fast]),
@@ -48,7 +48,7 @@ def _rise(u: Array, rate: Array) -> Columns:
     return (-np.expm1(-rate * u),)
 
 
-def _rise_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _rise_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {"a": coefficients[0] * curve.y_unit, "tau": curve.x_unit / shapes[0]}
 
 
@@ -56,7 +56,7 @@ def _stretched(u: Array, tau: Array, beta: Array) -> Columns:
     return (np.exp(-((np.maximum(u, 0) / tau) ** beta)),)
 
 
-def _stretched_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _stretched_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "tau": shapes[0] * curve.x_unit,
@@ -69,7 +69,7 @@ def _weibull(u: Array, scale: Array, shape: Array) -> Columns:
     return (-np.expm1(-((np.maximum(u, 0) / scale) ** shape)),)
 
 
-def _weibull_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _weibull_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {"a": coefficients[0] * curve.y_unit, "scale": shapes[0] * curve.x_unit, "shape": shapes[1]}
 
 
@@ -77,7 +77,7 @@ def _gompertz(u: Array, rate: Array, u0: Array) -> Columns:
     return (np.exp(-np.exp(-rate * (u - u0))),)
 
 
-def _gompertz_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _gompertz_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "k": shapes[0] / curve.x_unit,
@@ -91,7 +91,10 @@ MODELS = (
         formula="y = y0*exp(k*x)",
         title="Exponential growth",
         about="Growth in proportion to what is there: cells, interest; with a negative k also a decay down to zero.",
-        meaning={"y0": "y at x = 0 (unit of y)", "k": "rate of growth; doubling takes log(2)/k (1/unit of x)"},
+        meaning={
+            "y0": "y at x = 0 (unit of y)",
+            "k": "rate of growth; doubling takes log(2)/k (1/unit of x)",
+        },
         group=GROUP,
         example={"y0": 1.0, "k": 0.3},
         span=(0.0, 10.0),

@@ -1,6 +1,6 @@
 """Kinetics and physics: enzymes, binding, uptake, and laws of temperature."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def _saturation(u: Array, km: Array) -> Columns:
     return (u / (km + u),)
 
 
-def _michaelis_menten_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _michaelis_menten_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {"Vmax": coefficients[0] * curve.y_unit, "Km": shapes[0] * curve.x_unit}
 
 
@@ -26,7 +26,7 @@ def _inhibited(u: Array, km: Array, ki: Array) -> Columns:
     return (u / (km + u + u**2 / ki),)
 
 
-def _inhibition_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _inhibition_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {**_michaelis_menten_values(curve, shapes, coefficients), "Ki": shapes[1] * curve.x_unit}
 
 
@@ -34,7 +34,7 @@ def _cooperative(u: Array, k: Array, n: Array) -> Columns:
     return (1 - 1 / (1 + (np.maximum(u, 0) / k) ** n),)
 
 
-def _hill_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _hill_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {"Vmax": coefficients[0] * curve.y_unit, "K": shapes[0] * curve.x_unit, "n": shapes[1]}
 
 
@@ -42,7 +42,7 @@ def _binding(u: Array, kd: Array) -> Columns:
     return u / (kd + u), u + 0 * kd
 
 
-def _binding_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _binding_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {
         "Bmax": coefficients[0] * curve.y_unit,
         "Kd": shapes[0] * curve.x_unit,
@@ -55,7 +55,7 @@ def _uptake(u: Array, ke: Array, ratio: Array) -> Columns:
     return (np.exp(-ke * u) - np.exp(-ke * ratio * u),)
 
 
-def _bateman_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _bateman_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     ke, ratio = shapes
     return {
         "a": coefficients[0] * curve.y_unit * (ratio - 1) / ratio,
@@ -77,7 +77,7 @@ def _thermal(u: Array, energy: Array) -> Columns:
     return (np.where(u > 0, np.exp(-energy * (1 / np.maximum(u, 1e-9) - 1)), 0.0),)
 
 
-def _arrhenius_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _arrhenius_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {
         "A": coefficients[0] * curve.y_unit * np.exp(shapes[0]),
         "Ea": shapes[0] * GAS_CONSTANT * curve.x_unit,
@@ -93,7 +93,7 @@ def _vapour(u: Array, ahead: Array, decades: Array) -> Columns:
     return (10 ** (-_decades_to_b(decades, ahead) * (1 / (u + ahead) - 1 / (1 + ahead))),)
 
 
-def _antoine_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _antoine_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     ahead, decades = shapes
     b = _decades_to_b(decades, ahead)
     return {
@@ -180,9 +180,7 @@ MODELS = (
         group=GROUP,
         example={"Bmax": 10.0, "Kd": 2.0, "NS": 0.2, "Background": 1.0},
         span=(0.0, 30.0),
-        guess=Scan(
-            axes=lambda curve: [doses(curve)], basis=_binding, values=_binding_values, x_shifts=False
-        ),
+        guess=Scan(axes=lambda curve: [doses(curve)], basis=_binding, values=_binding_values, x_shifts=False),
     ),
     LibraryModel(
         name="bateman",

@@ -1,6 +1,6 @@
 """Lines and polynomials: linear in their parameters, or linear when one place or power is known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +54,12 @@ def _logarithm(x: Array, y: Array) -> dict[str, float]:
         return finite({"a": curve.level(level) - b * np.log(curve.x_unit), "b": b})
 
 
-def _power_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _power_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     b = shapes[0]
     return {"a": coefficients[0] * curve.y_unit / curve.x_unit**b, "b": b}
 
 
-def _power_offset_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _power_offset_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {**_power_values(curve, shapes, coefficients), "c": curve.level(coefficients[1])}
 
 
@@ -71,7 +71,7 @@ def _bent(u: Array, u0: Array) -> Columns:
     return np.minimum(u - u0, 0), np.maximum(u - u0, 0)
 
 
-def _broken_line_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _broken_line_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     unit = curve.y_unit / curve.x_unit
     return {
         "y0": curve.level(coefficients[2]),
@@ -90,17 +90,23 @@ def _rational_basis(u: Array, distance: Array) -> Columns:
     return (1 / (u - _pole(distance)),)
 
 
-def _rational_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _rational_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     # level + rest/(x - pole), brought over one denominator
     pole, rest = curve.place(_pole(shapes[0])), coefficients[0] * curve.x_unit * curve.y_unit
     level = curve.level(coefficients[1])
     return {"a": level - rest / pole, "b": -level / pole, "c": -1 / pole}
 
 
-def _polynomial(name: str, title: str, about: str, example: tuple[float, ...], span: tuple[float, float]) -> LibraryModel:
+def _polynomial(
+    name: str, title: str, about: str, example: tuple[float, ...], span: tuple[float, float]
+) -> LibraryModel:
     names = tuple(f"c{i}" for i in range(len(example)))
     terms = ["c0", "c1*x", *(f"c{i}*x**{i}" for i in range(2, len(example)))]
-    units = ["unit of y", "unit of y/unit of x", *(f"unit of y/unit of x^{i}" for i in range(2, len(example)))]
+    units = [
+        "unit of y",
+        "unit of y/unit of x",
+        *(f"unit of y/unit of x^{i}" for i in range(2, len(example))),
+    ]
     what = ["value at x = 0", "slope at x = 0", *(f"coefficient of x^{i}" for i in range(2, len(example)))]
     return LibraryModel(
         name=name,
@@ -121,7 +127,10 @@ MODELS = (
         formula="y = slope*x + intercept",
         title="Straight line",
         about="A calibration, a trend: y changes by the same amount for every step of x.",
-        meaning={"slope": "rise of y for one unit of x (unit of y/unit of x)", "intercept": "y at x = 0 (unit of y)"},
+        meaning={
+            "slope": "rise of y for one unit of x (unit of y/unit of x)",
+            "intercept": "y at x = 0 (unit of y)",
+        },
         group=GROUP,
         example={"slope": 2.0, "intercept": 1.0},
         span=(0.0, 10.0),

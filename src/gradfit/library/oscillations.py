@@ -9,7 +9,6 @@ References
    Zechmeister & Kürster (2009), The generalised Lomb-Scargle periodogram, A&A 496, 577: the free constant.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +24,10 @@ GROUP = "oscillations"
 _FINER = 4  # frequencies per one more period in the range of x
 _CELLS, _FEWEST_CELLS = 4, 1024  # cells per period of the highest frequency, and in all
 _HIGHEST = 500_000.0  # periods in the range of x, shared among the envelopes: memory and seconds stay bounded
-_LOWEST, _BELOW = 1 / 16, 0.98  # periods in the range; part of the highest, where the sine is 0 at every point
+_LOWEST, _BELOW = (
+    1 / 16,
+    0.98,
+)  # periods in the range; part of the highest, where the sine is 0 at every point
 _REFINED = 20_000  # points that the refinement looks at
 _KEPT = 5  # frequencies of the spectrum that are refined
 _SLOWEST = 1e-3  # rate per range of x
@@ -84,7 +86,9 @@ class SpectrumGuess:
         curve = Curve.of(x, y, x_shifts=True, y_shifts=True, most=10**9)
         with np.errstate(all="ignore"):
             every = -(-curve.u.size // _REFINED)
-            search = self.search(replace(curve, u=curve.u[::every], v=curve.v[::every]), highest_frequency(curve))
+            search = self.search(
+                replace(curve, u=curve.u[::every], v=curve.v[::every]), highest_frequency(curve)
+            )
             frequency, rate = np.append(search.narrowed(self.best_of_spectra(curve)), 0.0)[:2]
             sine, cosine, level = solved(oscillation(curve.u, frequency, rate), curve.v, offset=True)
             ahead = curve.x_zero / curve.x_unit
@@ -104,7 +108,9 @@ class SpectrumGuess:
         rate = Axis(np.array(self.rates), 0.6, ratio=True, limits=(_SLOWEST, _limit(curve)))
         if self.rates:
             return Search(curve, (frequency, rate), oscillation, offset=True)
-        return Search(curve, (frequency,), lambda u, frequency: oscillation(u, frequency, 0 * frequency), offset=True)
+        return Search(
+            curve, (frequency,), lambda u, frequency: oscillation(u, frequency, 0 * frequency), offset=True
+        )
 
     def best_of_spectra(self, curve: Curve) -> Array:
         """Return the (frequency, rate) (g, 2) of the highest places of the spectra; (g, 1) for a sine that lasts."""

@@ -12,13 +12,12 @@ References
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
 from gradfit.library.curve import Array, Curve
 
-Columns = Sequence[Array]
+Columns = tuple[Array, ...]
 
 _BLOCK = 1_000_000  # numbers in one block of the scan
 _BASINS = 3  # candidates of each sign that are followed further, for each term
@@ -61,7 +60,11 @@ class Axis:
 
     def number(self, values: Array) -> Array:
         """Return the values counted in steps; values of different sign are far apart if they differ by factors."""
-        return np.log(np.abs(values)) / self.step + _OTHER_SIGN * (values < 0) if self.ratio else values / self.step
+        return (
+            np.log(np.abs(values)) / self.step + _OTHER_SIGN * (values < 0)
+            if self.ratio
+            else values / self.step
+        )
 
 
 def even(low: float, high: float, count: int, also: Sequence[float] = ()) -> Axis:
@@ -76,7 +79,9 @@ def ratios(low: float, high: float, factor: float, *, signed: bool = False) -> A
     count = min(max(int(np.ceil(np.log(high / low) / np.log(factor))) + 1, 2), 80)
     values = np.geomspace(low, high, count)
     step = float(np.log(high / low) / (count - 1))
-    return Axis(np.concatenate([-values[::-1], values]) if signed else values, step, ratio=True, limits=(low, high))
+    return Axis(
+        np.concatenate([-values[::-1], values]) if signed else values, step, ratio=True, limits=(low, high)
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Scan:
 
     axes: Callable[[Curve], Sequence[Axis]]
     basis: Callable[..., Columns]
-    values: Callable[[Curve, Array, Array], Mapping[str, float]]
+    values: Callable[[Curve, Sequence[float], Sequence[float]], Mapping[str, float]]
     offset: bool = True
     x_shifts: bool = True
     pairs: bool = False
@@ -114,8 +119,10 @@ class Scan:
             shapes = search.best()
             if self.pairs:
                 search, shapes = search.doubled(), search.doubled().best_pair(search, shapes)
-            coefficients = solved([column[0] for column in search.columns(shapes[None])], curve.v, offset=self.offset)
-            return finite(self.values(curve, shapes, coefficients))
+            coefficients = solved(
+                [column[0] for column in search.columns(shapes[None])], curve.v, offset=self.offset
+            )
+            return finite(self.values(curve, shapes.tolist(), coefficients.tolist()))
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,9 @@ class Search:
         """Return the residual sums (g,) of candidates (g, d), infinite where one cannot be evaluated."""
         block = max(_BLOCK // self.curve.u.size, 1)
         parts = [shapes[at : at + block] for at in range(0, len(shapes), block)]
-        return np.concatenate([residual(self.columns(part), self.curve.v, offset=self.offset) for part in parts])
+        return np.concatenate(
+            [residual(self.columns(part), self.curve.v, offset=self.offset) for part in parts]
+        )
 
     def best(self) -> Array:
         """Return the best shapes (d,), the middle of the grid if all are alike."""
@@ -189,19 +198,25 @@ class Search:
 
     def moved(self, shapes: Array, steps: Array) -> Array:
         """Return the shapes (..., d) moved by steps (..., d)."""
-        return np.stack([axis.moved(shapes[..., i], steps[..., i]) for i, axis in enumerate(self.axes)], axis=-1)
+        return np.stack(
+            [axis.moved(shapes[..., i], steps[..., i]) for i, axis in enumerate(self.axes)], axis=-1
+        )
 
     def misfits(self, shapes: Array) -> Array:
         """Return the residuals (g, m) of candidates (g, d)."""
         columns, v = self.columns(shapes), self.curve.v
         if self.offset:
             columns, v = [column - column.mean(axis=1, keepdims=True) for column in columns], v - v.mean()
-        return v - sum(c[:, None] * column for c, column in zip(coefficients(columns, v), columns, strict=True))
+        return v - sum(
+            c[:, None] * column for c, column in zip(coefficients(columns, v), columns, strict=True)
+        )
 
     def doubled(self) -> "Search":
         """Return the search for two terms of this basis."""
         d, basis = len(self.axes), self.basis
-        return Search(self.curve, self.axes * 2, lambda u, *s: basis(u, *s[:d]) + basis(u, *s[d:]), self.offset, 2)
+        return Search(
+            self.curve, self.axes * 2, lambda u, *s: basis(u, *s[:d]) + basis(u, *s[d:]), self.offset, 2
+        )
 
     def best_pair(self, single: "Search", alone: Array) -> Array:
         """Return the shapes (2d,) of the best two terms, from the inner products of the terms of the grid.
@@ -225,7 +240,9 @@ class Search:
         products = size[first], size[second], gram[first, second], seen[first], seen[second]
         one, other = _two_coefficients(*products, alike=1e-4)
         explained = one * seen[first] + other * seen[second]
-        losses = _FLAT * v.size * (away[first] + away[second]) - np.where(np.isfinite(explained), explained, -np.inf)
+        losses = _FLAT * v.size * (away[first] + away[second]) - np.where(
+            np.isfinite(explained), explained, -np.inf
+        )
         ranked = np.argpartition(losses, min(_RANKED, losses.size - 1))[:_RANKED]
         pairs = np.hstack([shapes[first[ranked]], shapes[second[ranked]]])
         return self.narrowed(self.apart(pairs, losses[ranked]))
@@ -262,7 +279,9 @@ def _two_coefficients(aa: Array, bb: Array, ab: Array, av: Array, bv: Array, *, 
     determinant = aa * bb - ab**2
     apart = determinant > alike * aa * bb
     alone = np.where(aa > 0, av / aa, 0.0)
-    return np.where(apart, (av * bb - bv * ab) / determinant, alone), np.where(apart, (bv * aa - av * ab) / determinant, 0.0)
+    return np.where(apart, (av * bb - bv * ab) / determinant, alone), np.where(
+        apart, (bv * aa - av * ab) / determinant, 0.0
+    )
 
 
 def solved(columns: Columns, v: Array, *, offset: bool) -> Array:

@@ -1,6 +1,6 @@
 """Steps: edges that a measurement has rounded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def _tanh_step(u: Array, u0: Array, w: Array) -> Columns:
     return ((1 + np.tanh((u - u0) / w)) / 2,)
 
 
-def _tanh_step_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _tanh_step_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "x0": curve.place(shapes[0]),
@@ -30,7 +30,7 @@ def _tanh_step_values(curve: Curve, shapes: Array, coefficients: Array) -> Mappi
     }
 
 
-def _erf_step_values(curve: Curve, shapes: Array, coefficients: Array) -> Mapping[str, float]:
+def _erf_step_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
     values = _tanh_step_values(curve, shapes, coefficients)
     return {"a": values["a"], "x0": values["x0"], "sigma": values["w"], "c": values["c"]}
 

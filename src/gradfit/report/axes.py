@@ -28,7 +28,7 @@ def ten_to(exponent: int) -> str:
 
 def label(name: str, rest: str = "") -> Markup:
     """Return the name of a quantity for an SVG text, its subscript lowered, and what follows it."""
-    base, below = split_name(short(name, 28))
+    base, below = split_name(short(name, 44))
     if not below:
         return join([base, rest])
     return join([base, tag("tspan", below, class_="sub", dy="3"), tag("tspan", f"\u200b{rest}", dy="-3")])

@@ -172,7 +172,7 @@ class Chart:
         """Add counts in hexagons of that radius in px: the darker, the more rows."""
         px, py = self.points(xs, ys)
         centres, counts = _hexagons(px, py, size)
-        level = np.minimum((5 * np.log1p(counts) / np.log1p(counts.max())).astype(int), 4)
+        level = np.minimum((5 * np.sqrt(counts / counts.max())).astype(int), 4)
         for k in range(5):
             d = "".join(_hexagon(x, y, size) for x, y in centres[level == k])
             if d:
@@ -193,15 +193,17 @@ def _pair(x: float, y: float) -> str:
 
 def _hexagons(px: Array, py: Array, size: float) -> tuple[Array, Array]:
     """Return the centres (m, 2) and counts (m,) of the hexagons that hold points: the nearer of two lattices' cells."""
-    wide, high = np.sqrt(3) * size, 3 * size
-    grids: list[Array] = []
-    for shift in (0.0, 0.5):
-        grids.append(np.stack([(np.round(px / wide - shift) + shift) * wide, (np.round(py / high - shift) + shift) * high], 1))
-    points = np.stack([px, py], 1)
-    far = [((points - grid) ** 2).sum(1) for grid in grids]
-    centres = np.where((far[0] <= far[1])[:, None], grids[0], grids[1])
-    cells, counts = np.unique(np.round(centres, 3), axis=0, return_counts=True)
-    return cells, counts
+    step = np.array([3**0.5 * size, 3 * size])
+    points = np.stack([px, py], 1) / step
+    near = np.rint(points), np.rint(points - 0.5) + 0.5
+    far = [(((points - cell) * step) ** 2).sum(1) for cell in near]
+    halves = np.rint(2 * np.where((far[0] <= far[1])[:, None], *near)).astype(np.int64)
+    first = halves.min(axis=0)
+    wide, high = halves.max(axis=0) - first + 1
+    counts = np.bincount((halves - first) @ np.array([high, 1]), minlength=wide * high)
+    filled = np.flatnonzero(counts)
+    centres = (np.stack(np.divmod(filled, high), 1) + first) / 2 * step
+    return centres, counts[filled]
 
 
 def _hexagon(x: float, y: float, size: float) -> str:

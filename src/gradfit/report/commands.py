@@ -20,6 +20,7 @@ from gradfit.result import FitResult
 Array = NDArray[np.float64]
 _EMBEDDED = 40  # rows up to which a program carries its data
 _FEW = 12  # numbers that are written out in an argument
+_NARROW = 60  # characters that fit beside a figure
 _WIDTH = 92  # characters of a line of code
 
 #: argument of fit -> option of the command
@@ -94,7 +95,10 @@ def shell(result: FitResult, settings: Mapping[str, object]) -> str:
     if not all(isinstance(value, str | int | float | Mapping) for value in settings.values()):
         return ""
     options = [f"{OPTIONS[key]} {_quoted(_option(value))}" for key, value in settings.items()]
-    return " ".join(["gradfit fit", _quoted(result.data.source), _quoted(result.formula, always=True), *options])
+    words = ["gradfit fit", _quoted(result.data.source), _quoted(result.formula, always=True)]
+    if options and len(" ".join([*words, *options])) > _NARROW:
+        return " ".join(words) + " \\\n    " + " ".join(options)
+    return " ".join([*words, *options])
 
 
 def _is_formula(result: FitResult) -> bool:

@@ -72,6 +72,8 @@ def findings(subject: Subject) -> Markup:
 def title(finding: Finding) -> Markup:
     """Return the cause in a few words, with the names that the evidence gives."""
     named, plain = TITLES.get(finding.code, ("", f"{finding.code.replace('-', ' ').capitalize()}."))
+    if finding.code == "outliers" and finding.evidence.get("count") == 1:
+        return Markup("One row pulls the fit.")
     names = finding.evidence.get("parameters", finding.evidence.get("along", ()))
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, tuple) or not names or len(names) > _MOST_NAMED or "{}" not in named:
@@ -126,9 +128,7 @@ def _figure(subject: Subject, finding: Finding) -> Markup:
 
 
 def _rows_off(subject: Subject, finding: Finding) -> tuple[Markup, str]:
-    number = int(subject.flagged.sum())
-    words = "The row is" if number == 1 else f"The {spelled(number)} rows are"
-    return against(subject, _SMALL).svg(), f"Residuals; grey is ±\u00a02 s.d. {words} drawn in the second colour."
+    return against(subject, _SMALL).svg(), "Residuals; grey: ±\u00a02 s.d."
 
 
 def _along(subject: Subject, finding: Finding) -> tuple[Array, Axis]:
@@ -183,13 +183,14 @@ def _valley(subject: Subject, finding: Finding) -> tuple[Markup, str]:
 
 def _directions(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     """Return the singular values of the scaled Jacobian: what is left of the line moves no row."""
-    jacobian = subject.result.jacobian
-    if jacobian is None or not np.isfinite(jacobian).all() or jacobian.shape[1] < 2:
+    result = subject.result
+    _, jacobian = result.problem.residual_jacobian(result.outcome.parameters)
+    if not np.isfinite(jacobian).all() or jacobian.shape[1] < 2:
         return Markup(""), ""
     size = np.sqrt(np.sum(jacobian**2, axis=0))
     values = np.linalg.svd(jacobian / np.where(size > 0, size, 1.0), compute_uv=False)
     ratio = np.clip(values / values[0], 1e-18, 1.0)
-    axis = Axis(1e-18, 1.0, "singular value, of the largest", log=True, most=4)
+    axis = Axis(1e-18, 1.0, "share of the largest singular value", log=True, most=4)
     message = "Singular values: " + ", ".join(significant(float(value), 1) for value in values / values[0])
     chart = Chart(_DIRECTIONS, axis, Axis(-0.8, len(ratio) - 0.2, at=()), message).axes(upright_grid=True)
     chart.upright(_ZERO, "limit")

@@ -89,9 +89,9 @@ def plain(items: Iterable[tuple[str, str]]) -> Markup:
     return tag("ul", *(tag("li", tag("span", a), tag("span", b)) for a, b in items), class_="plain")
 
 
-def facts(items: Iterable[tuple[str, str]]) -> Markup:
+def facts(items: Iterable[tuple[str, str]], kind: str = "") -> Markup:
     """Return a table-like list of short facts."""
-    return tag("dl", *(tag("div", tag("dt", a), tag("dd", b)) for a, b in items), class_="facts")
+    return tag("dl", *(tag("div", tag("dt", a), tag("dd", b)) for a, b in items), class_=f"facts {kind}".strip())
 
 
 def cut(total: int, where: str) -> str:
@@ -101,23 +101,25 @@ def cut(total: int, where: str) -> str:
     return f"The first {MOST_ROWS} of {fixed(total, 0)} rows; all of them: {where}."
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> Markup:
+def table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Return a table of numbers that scrolls on its own when it is wider than the page."""
     top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
     lines = [tag("tr", tag("th", line[0], scope="row"), *(tag("td", cell) for cell in line[1:])) for line in rows]
-    named = [tag("caption", caption)] if caption else []
-    return tag("div", tag("table", *named, top, tag("tbody", *lines), class_="data"), class_="scroll", tabindex="0")
+    whole = tag("table", top, tag("tbody", *lines), class_="data")
+    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
-def details(summary: str, *inner: str) -> Markup:
-    """Return content that opens on request."""
-    return tag("details", tag("summary", summary), *inner)
+def table_on_request(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> Markup:
+    """Return a table that opens on request, with what was cut from it."""
+    return tag("details", tag("summary", name), table(name, head, rows), small(note) if note else "")
 
 
 def sentence_bold(words: Markup) -> Markup:
     """Return a sentence whose first clause is bold."""
     ends = [at for mark_ in (": ", "; ", ", ", " (") if (at := words.find(mark_, 12)) > 0]
     end = min(ends, default=0)
+    if not end and len(words) < 90:
+        return tag("b", words)
     if not end or "<" in words[:end] and words[:end].count("<") != words[:end].count(">"):
         return words
     return Markup(f"<b>{words[:end]}</b>{words[end:]}")

@@ -10,6 +10,7 @@ from gradfit.notation import (
     MINUS,
     THIN,
     fixed,
+    in_full,
     interval_text,
     percent,
     plus_minus,
@@ -21,7 +22,7 @@ from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame, twice
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import italic, upright
-from gradfit.report.page import details, section, small, table
+from gradfit.report.page import section, small, table_on_request
 from gradfit.report.subject import Subject
 from gradfit.result import ParameterResult
 
@@ -130,8 +131,8 @@ def _row(subject: Subject, p: ParameterResult, span: float, *, units: bool, star
     value, interval = _cells(p, subject.result.level)
     cells = [tag("th", tag("span", italic(p.name), class_="eq"), scope="row"), value]
     cells += [tag("td", tag("span", p.unit, class_="unit"), class_="l")] if units else []
-    cells += [tag("td", interval, class_="ci"), tag("td", _bar(p, subject.result.level, span), class_="barcell l")]
-    start = "given" if p.fixed else "not needed" if p.start is None else significant(p.start, 3)
+    cells += [tag("td", interval, class_="ci", data_level=subject.level), tag("td", _bar(p, subject.result.level, span), class_="barcell l")]
+    start = "given" if p.fixed else "not needed" if p.start is None else in_full(float(f"{p.start:.3g}"))
     cells += [tag("td", start, class_="start")] if starts else []
     return tag("tr", *cells)
 
@@ -173,7 +174,7 @@ def bar_span(every: list[ParameterResult], level: float) -> float:
 def _bar_axis(span: float) -> Markup:
     ends = 0.625 * span
     marks = [
-        tag("text", f"{sign}{significant(ends, 3)}{THIN}%" if sign else "0", x=x, y=11, text_anchor="middle", class_="tick")
+        tag("text", f"{sign}{in_full(ends)}{THIN}%" if sign else "0", x=x, y=11, text_anchor="middle", class_="tick")
         for x, sign in ((42.5, MINUS), (105, ""), (167.5, "+"))
     ]
     return Markup(f'<svg class="chart" viewBox="0 0 210 14" width="210" height="14" aria-hidden="true">{join(marks)}</svg>')
@@ -284,12 +285,12 @@ def _correlations(subject: Subject, measured: list[ParameterResult]) -> Markup:
         pairs = [(names.index(a.name), names.index(b.name)) for k, a in enumerate(measured) for b in measured[k + 1 :]]
         strongest = sorted(pairs, key=lambda at: -abs(correlation[at]))[:10]
         rows = [[join([upright(names[i]), ", ", upright(names[j])]), _correlation(correlation[i, j])] for i, j in strongest]
-        return details("The ten strongest correlations", table(["Pair", "correlation"], rows))
+        return table_on_request("The ten strongest correlations", ["Pair", "correlation"], rows)
     at = [names.index(p.name) for p in measured]
     rows = [
         [upright(names[i]), *(_correlation(correlation[i, j]) if j < i else "1" if i == j else "" for j in at)] for i in at
     ]
-    return details("All correlations", table(["", *(upright(names[i]) for i in at)], rows))
+    return table_on_request("All correlations", ["", *(upright(names[i]) for i in at)], rows)
 
 
 def _correlation(value: float) -> str:

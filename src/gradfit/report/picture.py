@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.notation import count, fixed, listing, plus_minus, reach, significant, with_unit
+from gradfit.notation import count, fixed, in_full, listing, plus_minus, reach, significant, with_unit
 from gradfit.report.axes import Axis
 from gradfit.report.charts import PHONE, WIDE, Chart, Frame, quiet_corner, twice
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import short, upright
-from gradfit.report.page import cut, details, facts, row, section, small, table
+from gradfit.report.page import cut, facts, row, section, small, table_on_request
+from gradfit.report.residuals import name_rows
 from gradfit.report.subject import Curve, Subject
 
 Array = NDArray[np.float64]
@@ -41,6 +42,11 @@ def _headline(subject: Subject) -> Markup:
         half = float(np.nanmax(curve.half(curve.readings)))
         span = with_unit(reach(float(curve.x[0]), float(curve.x[-1])), subject.unit_of(subject.x_name))
         return join(["For ", upright(subject.x_name), f" of {span}, a reading is foretold to ±\u00a0{subject.amount(half)}."])
+    if (off := subject.flagged & subject.shown).any():
+        inside = float(np.abs(result.residuals[subject.shown & ~off]).max(initial=0.0))
+        rows = listing([f"{row:.0f}" for row in result.data.rows[off]], most=4)
+        lie = f"{fixed(result.n - int(off.sum()), 0)} of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}"
+        return join([f"{lie}; {'row' if off.sum() == 1 else 'rows'} {rows} {'does' if off.sum() == 1 else 'do'} not."])
     if result.n > 100:
         inside = float(np.quantile(np.abs(result.residuals[subject.shown]), 0.95))
         return join([f"95 in 100 of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}."])
@@ -72,6 +78,7 @@ def _curve(subject: Subject) -> Markup:
         _draw_bands(chart, curve)
         if subject.crowded:
             chart.hexagons(subject.x[subject.shown], subject.result.data.y[subject.shown], size=4 if frame.phone else 5)
+            _draw_edges(chart, curve)
         if curve is not None:
             chart.path(curve.x, curve.mean, "fit")
         if not subject.crowded:
@@ -92,6 +99,16 @@ def _draw_bands(chart: Chart, curve: Curve | None) -> None:
     chart.band(curve.x, *curve.band, "bc")
 
 
+def _draw_edges(chart: Chart, curve: Curve | None) -> None:
+    """Add what the hexagons would hide: the edges of the bands, and a clear line under the curve."""
+    if curve is None:
+        return
+    if curve.banded:
+        for edge in curve.readings:
+            chart.path(curve.x, edge, "edge")
+    chart.path(curve.x, curve.mean, "under-fit")
+
+
 def _draw_rows(chart: Chart, subject: Subject) -> None:
     """Add each row's point and its stem to the curve; flagged rows in the second colour with their number."""
     data, shown, flagged = subject.result.data, subject.shown, subject.flagged & subject.shown
@@ -102,10 +119,7 @@ def _draw_rows(chart: Chart, subject: Subject) -> None:
             chart.stems(subject.x[mask], data.y[mask], subject.result.fitted[mask], cls)
         _titled(chart, subject, shown & ~flagged, "dot")
     _titled(chart, subject, flagged, "dot bad")
-    for i in np.flatnonzero(flagged)[:5]:
-        px, py = (float(v) for v in (chart.px(subject.x[i]), chart.py(data.y[i])))
-        end = px > chart.right - 60
-        chart.write(px - 9 if end else px + 9, py - 5, f"row {data.rows[i]}", "k-second halo", anchor="end" if end else "start")
+    name_rows(chart, subject, flagged, subject.x, data.y)
 
 
 def _titled(chart: Chart, subject: Subject, mask: NDArray[np.bool_], cls: str) -> None:
@@ -178,17 +192,18 @@ def _readings(subject: Subject, curve: Curve | None) -> Markup:
     if curve is None or not subject.result.inputs or not np.isfinite(curve.stderr).all() or subject.exact:
         return Markup("")
     ticks = [tick for tick in subject.x_axis.ticks if curve.x[0] <= tick <= curve.x[-1]]
-    chosen = ticks if len(ticks) <= 3 else [ticks[k] for k in (0, len(ticks) // 2, len(ticks) - 1)]
+    step = max(1, (len(ticks) - 1) // 2)
+    chosen = ticks[:: step][:3]
     items: list[tuple[str, str]] = []
     for tick in chosen:
         mean, error = (float(np.interp(tick, curve.x, part)) for part in (curve.mean, curve.stderr))
         value, pm, power = plus_minus(mean, error)
         both = f"({value} ±\u00a0{pm}){power}" if power else f"{value} ±\u00a0{pm}"
-        at = with_unit(f" = {significant(tick, 6) if abs(tick) < 1e6 else f'{tick:.10g}'}", subject.unit_of(subject.x_name))
+        at = f" = {with_unit(in_full(tick), subject.unit_of(subject.x_name))}"
         items.append((join([upright(subject.x_name), at]), with_unit(both, subject.unit)))
     if not items:
         return Markup("")
-    return join([tag("h3", f"Read from the {subject.noun}"), facts(items), tag("p", f"± one standard error of the {subject.noun}.")])
+    return join([tag("h3", f"Read from the {subject.noun}"), facts(items, "reads"), tag("p", f"± one standard error of the {subject.noun}.")])
 
 
 def _against_fitted(subject: Subject) -> Markup:
@@ -204,6 +219,8 @@ def _against_fitted(subject: Subject) -> Markup:
         ends = np.array([both.low, both.high])
         if subject.crowded:
             chart.hexagons(fitted[shown], data.y[shown], size=4 if frame.phone else 5)
+        if subject.crowded:
+            chart.path(ends, ends, "under-fit")
         chart.path(ends, ends, "fit")
         if not subject.crowded:
             mask = shown & ~subject.flagged if subject.hover else shown
@@ -275,7 +292,7 @@ def _numbers(subject: Subject) -> Markup:
     rows = [
         [
             f"{data.rows[i]:.0f}",
-            *(plain_number(data.columns[name][i]) for name in inputs),
+            *(in_full(data.columns[name][i]) for name in inputs),
             figures.bare(data.y[i]),
             figures.bare(result.fitted[i]),
             figures.bare(result.residuals[i], plus=True),
@@ -287,21 +304,5 @@ def _numbers(subject: Subject) -> Markup:
     words = cut(result.n, "result.fitted and result.residuals")
     if len(result.inputs) > len(inputs):
         words += f" Inputs beyond the sixth are left out: {listing(result.inputs[6:])}."
-    return details("The numbers behind this picture", table(head, rows), *([small(words)] if words else []))
-
-
-def plain_number(value: float) -> str:
-    """Return a value of an input as it was written, with at most ten digits.
-
-    >>> plain_number(-35.7), plain_number(1e-9)
-    ('−35.7', '1\\u202f×\\u202f10⁻⁹')
-    """
-    if not np.isfinite(value):
-        return "not finite"
-    plain = f"{abs(float(value)):.10g}"
-    if "e" in plain:
-        digits = len(plain.split("e")[0].replace(".", ""))
-        return significant(float(value), digits)
-    return fixed(float(value), len(plain.partition(".")[2]))
-
+    return table_on_request("The numbers behind this picture", head, rows, words)
 

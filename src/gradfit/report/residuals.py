@@ -1,15 +1,17 @@
 """The residuals: what the model leaves over, looked at in three ways, and the checks that were made."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.diagnose.evidence import Check
 from gradfit.notation import fixed, listing, p_value, significant, spelled, with_unit
-from gradfit.report.axes import Axis
+from gradfit.report.axes import Axis, counting
 from gradfit.report.charts import PANEL, Chart, Frame, twice
 from gradfit.report.markup import Markup, join, tag, text
-from gradfit.report.mathtext import upright
+from gradfit.report.mathtext import prose, upright
 from gradfit.report.page import section, small
 from gradfit.report.subject import Subject
 
@@ -22,12 +24,22 @@ def residuals(subject: Subject) -> Markup:
     """Return the section."""
     lead = headline(subject)
     if subject.exact or subject.result.n < 2 or not subject.shown.any():
-        return section("residuals", "Residuals", lead)
+        return section("residuals", "Residuals", lead, _noted(subject))
     panels = [_along_x(subject), _in_order(subject)]
     if int(subject.shown.sum()) >= _FEWEST and subject.scatter > 0:
         panels.append(_quantiles(subject))
     note = _grey(subject) if subject.scatter > 0 else ""
-    return section("residuals", "Residuals", lead, tag("div", *panels, class_="trio"), small(note), _checks(subject))
+    parts = [tag("div", *panels, class_="trio"), small(note), _checks(subject), _noted(subject)]
+    return section("residuals", "Residuals", lead, *parts)
+
+
+def _noted(subject: Subject) -> Markup:
+    """Return what is worth knowing and was not raised."""
+    noted = [finding for finding in subject.result.findings if finding.severity == "info"]
+    if not noted:
+        return Markup("")
+    lines = [tag("p", prose(finding.message, subject.names), class_="small") for finding in noted]
+    return tag("div", tag("h3", "Noted, not raised"), *lines, class_="below words")
 
 
 def headline(subject: Subject) -> str:
@@ -64,10 +76,11 @@ def _grey(subject: Subject) -> str:
 
 def residual_axis(subject: Subject) -> Axis:
     """Return the axis that all panels share."""
-    largest = float(np.abs(subject.residuals[subject.shown]).max(initial=0.0))
-    reach = 1.08 * max(largest, 2.2 * subject.scatter if np.isfinite(subject.scatter) else 0.0)
-    ends = (-reach, reach) if reach > 0 else (-1.0, 1.0)
-    return Axis(*ends, "residual", subject.residual_unit, most=4)
+    shown = subject.residuals[subject.shown]
+    least = 2.2 * subject.scatter if np.isfinite(subject.scatter) else 0.0
+    low, high = min(float(shown.min(initial=0.0)), -least), max(float(shown.max(initial=0.0)), least)
+    room = 0.04 * (high - low) or 1.0
+    return Axis(low - room, high + room, "residual", subject.residual_unit, most=4)
 
 
 def residual_chart(subject: Subject, xs: Array, x_axis: Axis, message: str, frame: Frame = PANEL) -> Chart:
@@ -86,6 +99,16 @@ def residual_chart(subject: Subject, xs: Array, x_axis: Axis, message: str, fram
             chart.stems(xs[mask], np.zeros(int(mask.sum())), subject.residuals[mask], f"stem{cls}")
             titles = [subject.titles[i] for i in np.flatnonzero(mask)] if subject.hover else []
             chart.dots(xs[mask], subject.residuals[mask], f"dot{cls}", radius=3.5, titles=titles)
+    return name_rows(chart, subject, bad, xs, subject.residuals)
+
+
+def name_rows(chart: Chart, subject: Subject, rows: NDArray[np.bool_], xs: Array, ys: Array) -> Chart:
+    """Write the row numbers beside at most five flagged points."""
+    for i in np.flatnonzero(rows)[:5]:
+        px, py = (float(v) for v in (chart.px(xs[i]), chart.py(chart.y.clip(ys[i : i + 1]))[0]))
+        end = px > chart.right - 60
+        words = f"row {subject.result.data.rows[i]:.0f}"
+        chart.write(px - 9 if end else px + 9, py + 4, words, "k-second halo", anchor="end" if end else "start")
     return chart
 
 
@@ -128,10 +151,11 @@ def _in_order(subject: Subject) -> Markup:
     n, shown = subject.result.n, subject.shown
     order = np.asarray(subject.result.data.rows, dtype=float)
     axis = Axis.around(order[shown], "row", pad=0.03)
+    axis = replace(axis, at=tuple(tick for tick in counting(int(order[shown].max()), about=4) if tick >= axis.low))
     values = subject.residuals[shown]
     drift = _rank_correlation(values)
     found = "" if n < 3 else ": no drift" if abs(drift) * (n - 1) ** 0.5 < 3.3 else ": they drift"
-    said = f"Rank correlation with the row number: {fixed(drift, 2, plus=True)}." if n > 2 else "Too few rows for a drift."
+    said = f"Rank correlation with the row: {fixed(drift, 2, plus=True)}." if n > 2 else "Too few rows for a drift."
     chart = residual_chart(subject, order, axis, "Residuals in the order of the rows")
     return _panel(join([f"In order{found}"]), said, chart)
 
@@ -170,13 +194,26 @@ def _quantiles(subject: Subject) -> Markup:
     chart.axes().band(quantile, axis.clip(low * scale), axis.clip(high * scale), "quiet")
     chart.path(quantile, axis.clip(scale * quantile), "zero")
     rows = np.flatnonzero(subject.shown)[order[at]]
-    for mask, cls in ((~subject.flagged[rows], "dot"), (subject.flagged[rows], "dot bad")):
+    bad = subject.flagged[rows]
+    if not subject.hover:
+        chart.specks(quantile[~bad], values[order[at]][~bad], "specks fine")
+    for mask, cls in ((~bad & subject.hover, "dot"), (bad, "dot bad")):
         titles = [subject.titles[i] for i in rows[mask]] if subject.hover else []
-        chart.dots(quantile[mask], subject.residuals[rows[mask]], cls, radius=3.5 if subject.hover else 2.2, titles=titles)
-    outside = int(((values[order[at]] < low * scale) | (values[order[at]] > high * scale)).sum())
-    named = f"{outside} of {len(at)} {'rows' if n <= _QUANTILES else 'quantiles'} outside the grey"
-    found = ": bell-shaped" if outside <= max(0.05 * len(at), 1) else ": not bell-shaped"
-    return _panel(join([f"Against a bell curve{found}"]), f"{named[0].upper()}{named[1:]}.", chart)
+        chart.dots(quantile[mask], subject.residuals[rows[mask]], cls, radius=3.5, titles=titles)
+    largest = float(np.abs(values).max()) / scale
+    short, usual, long = largest_of(n, np.array([0.025, 0.5, 0.975]))
+    found = "short tails" if largest < short else "long tails" if largest > long else "usual tails"
+    said = f"The largest is {fixed(largest, 1)} s.d.; of {fixed(n, 0)} such rows {fixed(usual, 1)} is usual."
+    return _panel(join([f"Against a bell curve: {found}"]), said, chart)
+
+
+def largest_of(n: int, shares: Array) -> Array:
+    """Return quantiles of the largest absolute value among n standard normal numbers.
+
+    >>> largest_of(11, np.array([0.5])).round(2)
+    array([1.86])
+    """
+    return special.ndtri((1 + shares ** (1 / n)) / 2)
 
 
 def _spread(n: int) -> NDArray[np.int64]:

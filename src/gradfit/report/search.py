@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gradfit.notation import count, fixed, significant, spelled
 from gradfit.report.axes import Axis, counting
 from gradfit.report.charts import Chart, Frame, twice
-from gradfit.report.markup import Markup, join, tag
+from gradfit.report.markup import Markup, tag
 from gradfit.report.mathtext import prose
 from gradfit.report.page import row, section, sentence_bold
 from gradfit.report.subject import Subject
@@ -23,14 +23,20 @@ _LONG_PHONE = Frame("phone", 354, 250, left=44, right=14, top=32, bottom=42)
 def search(subject: Subject) -> Markup:
     """Return the section."""
     result = subject.result
-    chart = starts_chart(subject) or loss_chart(subject, _LONG_WIDE, _LONG_PHONE)
+    closed = result.starts.source == "not needed" and not result.loss_used.robust
+    chart = Markup("") if closed else starts_chart(subject) or loss_chart(subject, _LONG_WIDE, _LONG_PHONE)
     notes = [tag("p", sentence_bold(prose(sentence.rstrip(".") + ".", subject.names))) for sentence in result.how]
-    if result.message and result.message not in result.how:
+    if result.message and not closed:
         notes.append(tag("p", prose(result.message.rstrip(".") + ".", subject.names)))
-    ran = f" Ran on {result.executor}." if result.executor else ""
-    notes.append(tag("p", f"{_capital(result.solver)}: {count(result.iterations, step_name(subject))}, loss {loss_text(result.loss)}.{ran}"))
+    notes.append(tag("p", f"{_capital(result.solver)}; loss {loss_text(result.loss)} after {_looks(subject)}."))
     lead = headline(subject)
-    return section("search", "How it was found", lead, row(tag("figure", chart), *notes) if chart else join(notes))
+    return section("search", "How it was found", lead, row(tag("figure", chart), *notes) if chart else tag("div", *notes, class_="words"))
+
+
+def _looks(subject: Subject) -> str:
+    result = subject.result
+    by = f", by {result.executor}" if result.executor else ""
+    return f"{count(result.iterations, step_name(subject))}, {count(result.evaluations, 'evaluation')} of the model{by}"
 
 
 def _capital(words: str) -> str:

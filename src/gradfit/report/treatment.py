@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from gradfit.notation import count, fixed, listing, significant, spelled, with_unit
+from gradfit.notation import count, fixed, in_full, listing, significant, spelled, with_unit
 from gradfit.report import commands
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, upright
 from gradfit.report.page import plain, pre, section
-from gradfit.report.picture import plain_number
 from gradfit.report.subject import Subject
 
 _MOST_COLUMNS = 12
@@ -71,8 +70,8 @@ def _range(subject: Subject, name: str) -> str:
         return "no finite value"
     low, high = float(finite.min()), float(finite.max())
     if low == high:
-        return f"{with_unit(plain_number(low), unit)} in every row"
-    return with_unit(f"{plain_number(low)} to {plain_number(high)}", unit)
+        return f"{with_unit(in_full(low), unit)} in every row"
+    return with_unit(f"{in_full(low)} to {in_full(high)}", unit)
 
 
 def reproduce(subject: Subject, version: str) -> Markup:
@@ -105,5 +104,5 @@ def _draws(subject: Subject) -> str:
     seed = result.settings.get("seed", 0)
     if result.starts.tried > 1:
         return f"{fixed(result.starts.tried, 0)} start values, seed {seed}"
-    return "none were needed" if "seed" not in result.settings else f"seed {seed}"
+    return f"seed {seed}" if "batch_size" in result.settings else "none"
 

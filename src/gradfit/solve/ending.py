@@ -10,7 +10,7 @@ import numpy as np
 
 from gradfit._lazy import torch
 from gradfit.notation import count, significant
-from gradfit.solve.outcome import Array, History, Outcome, Point, Status
+from gradfit.solve.outcome import Array, Outcome, Point, Status
 
 RADII = (
     0.03  # distance to the minimum, in radii of the confidence region, that counts as arrived (Bates & Watts)
@@ -118,7 +118,7 @@ def _judged(loss: Loss, course: Course) -> Outcome:
     hessian = _hessian(loss, course.parameters) if affordable else None
     points = [*course.points, (course.epochs, final, gradient, course.parameters)]
     if hessian is None or not np.isfinite(gradient).all():
-        status, verdict = _by_change(points)
+        status, verdict = _by_change(points, course)
     else:
         status, verdict = _by_newton(newton(gradient, hessian, course), course, points)
     first = points[0][1]
@@ -129,7 +129,7 @@ def _judged(loss: Loss, course: Course) -> Outcome:
     before = "Stopped by the callback: after" if course.reason == "stopped" else "After"
     message = f"{before} {done} the loss is {significant(final, 5)}, {verdict}."
     return Outcome(
-        course.parameters, final, status, message, course.epochs, course.evaluations + 3, History.of(points)
+        course.parameters, final, status, message, course.epochs, course.evaluations + 3, points
     )
 
 
@@ -145,7 +145,7 @@ def _best(loss: Loss, course: Course, status: Status, happened: str) -> Outcome:
     points = course.points or [(0, found, np.full_like(parameters, np.nan), parameters)]
     message = f"{happened}: {what}{remedy}."
     return Outcome(
-        parameters, found, status, message, course.epochs, course.evaluations + 1, History.of(points)
+        parameters, found, status, message, course.epochs, course.evaluations + 1, points
     )
 
 
@@ -202,22 +202,30 @@ def _by_newton(promise: Newton, course: Course, points: list[Point]) -> tuple[St
     gain = f"a Newton step would lower it by {significant(promise.gain)}"
     if promise.minimum and (promise.gain <= tolerance or still):
         return "converged", f"and {gain}"
-    fallen, span = _lately(points)
-    if fallen <= 0:
+    fallen, span = _lately(points, course)
+    if fallen < 0:
         return "stalled", "which no longer falls but is not the least; lower lr or scale the columns"
     if not promise.minimum:
         return "epochs-done", "and there is no minimum nearby; give more epochs or another start"
-    needed = promise.gain / fallen * span
+    if promise.gain > fallen * 3 * course.epochs / span:
+        return (
+            "stalled",
+            f"which hardly falls{_pace(gain, promise.gain, fallen, span)}; raise lr or scale the columns",
+        )
+    return "epochs-done", f"and still falls{_pace(gain, promise.gain, fallen, span)}; give more epochs"
+
+
+def _pace(text: str, gain: float, fallen: float, span: int) -> str:
+    if fallen == 0:
+        return f", though {text}"
+    needed = gain / fallen * span
     about = count(max(round(needed), 1), "epoch") if needed < 1e6 else f"{significant(needed)} epochs"
-    pace = f"{gain}, at this pace the work of {about}"
-    if needed > 3 * course.epochs:
-        return "stalled", f"which hardly falls: {pace}; raise lr or scale the columns"
-    return "epochs-done", f"and still falls: {pace}; give more epochs"
+    return f": {text}, at this pace the work of {about}"
 
 
-def _by_change(points: list[Point]) -> tuple[Status, str]:
+def _by_change(points: list[Point], course: Course) -> tuple[Status, str]:
     final = points[-1][1]
-    fallen, _ = _lately(points)
+    fallen, _ = _lately(points, course)
     if not np.isfinite(points[-1][2]).all():
         return "stalled", "where its gradient is not finite; start elsewhere or bound the parameters"
     steepest = np.max([np.abs(gradient) for _, _, gradient, _ in points], axis=0)
@@ -228,8 +236,9 @@ def _by_change(points: list[Point]) -> tuple[Status, str]:
     return "stalled", "which hardly changes, though its gradient is not small; change lr or scale the columns"
 
 
-def _lately(points: list[Point]) -> tuple[float, int]:
-    """Return by how much the loss has fallen over the last tenth of the epochs, and how many these are."""
+def _lately(points: list[Point], course: Course) -> tuple[float, int]:
+    """Return by how much the loss has fallen over the last tenth of the epochs, 0 within rounding, and their number."""
     last, final = points[-1][:2]
     step, loss = next((step, loss) for step, loss, _, _ in reversed(points) if step <= 0.9 * last)
-    return loss - final, last - step
+    rounding = 4 * torch.finfo(course.dtype).eps * abs(final)
+    return 0.0 if abs(loss - final) <= rounding else loss - final, last - step

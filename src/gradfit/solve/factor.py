@@ -1,6 +1,6 @@
 """One orthogonal factorisation of the scaled Jacobian, from which steps, statistics and rank all follow."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ Array = NDArray[np.float64]
 _TALL = 400  # rows from which a QR step first is cheaper than the SVD of everything
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(NamedTuple):
     """J = U diag(s) Vᵀ diag(norm), with norm the lengths of J's columns, and z = Uᵀ r.
 
     Attributes
@@ -35,7 +34,10 @@ class Factor:
 
     def rank(self, relative: float = 1e-13) -> int:
         """Return how many directions the data determine."""
-        return int(np.count_nonzero(self.s > relative * self.s[0])) if len(self.s) and self.s[0] > 0 else 0
+        s = self.s
+        if len(s) == 0 or not s[0] > 0:
+            return 0
+        return len(s) if s[-1] > relative * s[0] else int(np.count_nonzero(s > relative * s[0]))
 
     def step(self, damping: float) -> Array:
         """Return the minimiser of |r + J h|² + damping |norm h|², in the units of the parameters."""
@@ -84,9 +86,10 @@ def factorise(jacobian: Array, residuals: Array, norm: Array | None = None) -> F
 def column_lengths(jacobian: Array) -> Array:
     """Return the lengths (k,) of the columns, 1 where one is zero; no overflow on the way."""
     norm = np.sqrt(np.einsum("ij,ij->j", jacobian, jacobian))
-    if not np.all(np.isfinite(norm)) or not np.all(norm > 1e-140):
-        top = np.max(np.abs(jacobian), axis=0, initial=0.0)
-        top = np.where((top > 0) & np.isfinite(top), top, 1.0)
-        part = jacobian / top
-        norm = top * np.sqrt(np.einsum("ij,ij->j", part, part))
+    if len(norm) == 0 or (norm.min() > 1e-140 and norm.max() < np.inf):
+        return norm
+    top = np.max(np.abs(jacobian), axis=0, initial=0.0)
+    top = np.where((top > 0) & np.isfinite(top), top, 1.0)
+    part = jacobian / top
+    norm = top * np.sqrt(np.einsum("ij,ij->j", part, part))
     return np.where(norm > 0, norm, 1.0)

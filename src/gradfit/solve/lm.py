@@ -1,8 +1,9 @@
 """Levenberg-Marquardt: damped Gauss-Newton steps from orthogonal factors, inside a box."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from math import sqrt
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,12 @@ from numpy.typing import NDArray
 from gradfit.loss import Loss
 from gradfit.solve.box import boxed_step
 from gradfit.solve.factor import Factor, column_lengths, factorise
-from gradfit.solve.outcome import History, Outcome, Status
+from gradfit.solve.outcome import Outcome, Point, Status
 
 Array = NDArray[np.float64]
 Watch = Callable[[int, float, Array], object]
 
 SQUARED = Loss()
-
 
 class Problem(Protocol):
     """Residuals f(p) - y, weighted, and their Jacobian, as a function of the free parameters.
@@ -42,18 +42,21 @@ class LM:
     max_iterations : int
         Steps at most, refused ones included.
     tolerance : float
-        Of the relative change of the cost; below it the last, undamped steps begin, which run until rounding ends them.
+        Of the relative offset (see `offset`): once a Gauss-Newton step promises to remove no more than this share of the
+        residuals, undamped steps finish the fit, until rounding ends them.
     damping : float
         At the start, relative to columns of length 1.
     """
 
     max_iterations: int = 500
-    tolerance: float = 1e-14
+    tolerance: float = 1e-3
     damping: float = 1e-2
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+DEFAULT = LM()
+
+
+class State(NamedTuple):
     """A point, what was computed there, and how far the linear model is trusted."""
 
     p: Array  # (k,) parameters
@@ -65,21 +68,22 @@ class State:
     nu: float = 2.0  # its growth after a refused step
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """Bounds of the free parameters."""
 
     lower: Array
     upper: Array
 
-    @property
-    def open(self) -> bool:
-        """Whether there is no bound at all."""
-        return bool(np.all(np.isneginf(self.lower)) and np.all(np.isposinf(self.upper)))
-
     def held(self, p: Array, downhill: Array) -> NDArray[np.bool_]:
         """Return which parameters (k,) sit on a bound that going `downhill` would cross."""
         return ((p <= self.lower) & (downhill < 0)) | ((p >= self.upper) & (downhill > 0))
+
+    @classmethod
+    def around(cls, bounds: tuple[Array, Array] | None) -> "Box | None":
+        """Return the box of these bounds, None where every side is open."""
+        if bounds is None or (np.isneginf(bounds[0]).all() and np.isposinf(bounds[1]).all()):
+            return None
+        return cls(*bounds)
 
 
 def init(problem: Problem, p: Array, loss: Loss, damping: float) -> State:
@@ -89,26 +93,31 @@ def init(problem: Problem, p: Array, loss: Loss, damping: float) -> State:
 
 
 def _factor(loss: Loss, r: Array, J: Array, before: Array | None) -> Factor:
-    r, J = loss.linearised(r, J)
+    if loss.robust:
+        r, J = loss.linearised(r, J)
     norm = column_lengths(J)
     # Moré (1978), The Levenberg-Marquardt algorithm: scales only grow, so that a column that fades keeps its step short
     return factorise(J, r, norm if before is None else np.maximum(norm, before))
 
 
-def step(problem: Problem, s: State, loss: Loss, box: Box | None) -> tuple[State, Array, float]:
-    """Return the next state, the step that was tried, and the drop of the cost that the linear model promised."""
-    h = s.factor.step(s.mu) if box is None else boxed_step(s.factor, s.mu, box.lower - s.p, box.upper - s.p)
+def step(problem: Problem, s: State, loss: Loss, box: Box | None) -> tuple[State, float]:
+    """Return the next state, and the drop of the cost that the linear model promised; the same point when refused."""
+    if box is None:
+        h = s.factor.step(s.mu)
+        p = s.p + h
+    else:
+        h = boxed_step(s.factor, s.mu, box.lower - s.p, box.upper - s.p)
+        p = np.clip(s.p + h, box.lower, box.upper)  # the clip undoes rounding, no more
     reach = s.factor.reach(h)
-    promised = float(-(2 * s.factor.z + reach) @ reach)
-    p = s.p + h if box is None else np.clip(s.p + h, box.lower, box.upper)  # the clip undoes rounding, no more
+    promised = -float((2 * s.factor.z + reach) @ reach)
     r, J = problem.residual_jacobian(p)
     cost = loss.cost(r)
     drop = s.cost - cost
     if not (drop > 0 and promised > 0):  # refused, NaN included: trust the linear model less
-        return replace(s, mu=s.mu * s.nu, nu=2 * s.nu), h, promised
+        return State(s.p, s.r, s.J, s.cost, s.factor, s.mu * s.nu, 2 * s.nu), promised
     gain = drop / promised
     mu = s.mu * max(1 / 3, 1 - (2 * gain - 1) ** 3)
-    return State(p, r, J, cost, _factor(loss, r, J, s.factor.norm), max(mu, 1e-15)), h, promised
+    return State(p, r, J, cost, _factor(loss, r, J, s.factor.norm), max(mu, 1e-15)), promised
 
 
 def minimise(
@@ -117,7 +126,7 @@ def minimise(
     *,
     bounds: tuple[Array, Array] | None = None,
     loss: Loss = SQUARED,
-    settings: LM | None = None,
+    settings: LM = DEFAULT,
     watch: Watch | None = None,
 ) -> Outcome:
     """Return the least cost that damped steps from `start` reach, refined until rounding ends the progress.
@@ -136,79 +145,150 @@ def minimise(
     .. [1] Madsen, Nielsen & Tingleff (2004), Methods for non-linear least squares problems, Alg. 3.16.
     .. [2] Moré (1978), The Levenberg-Marquardt algorithm: implementation and theory.
     """
-    settings = settings or LM()
-    box = None if bounds is None else Box(*bounds)
-    box = None if box is None or box.open else box
-    state = init(problem, start, loss, settings.damping)
-    points = [_point(0, state, loss)]
-    status: Status = "max-iterations"
-    done = 0
+    box = Box.around(bounds)
+    walk = _Walk(problem, loss, box, init(problem, start, loss, settings.damping), watch)
     try:
-        for done in range(1, settings.max_iterations + 1):
-            before = state
-            state, h, promised = step(problem, state, loss, box)
-            if state.p is not before.p:
-                points.append(_point(done, state, loss))
-            if watch is not None and watch(done, state.cost, state.p):
-                status = "interrupted"
-                break
-            if _settled(before, state, h, promised, settings.tolerance):
-                status = "converged"
-                break
-        if status != "interrupted":
-            state, status, extra = polish(problem, state, loss, box, status)
-            done += extra
-            points.append(_point(done, state, loss))
+        status = walk.run(settings)
     except KeyboardInterrupt:
         status = "interrupted"
-    return Outcome(state.p, state.cost, status, _sentence(status, done), done, done + 1, History.of(points))
+    s = walk.state
+    message = _sentence(status, walk.done)
+    return Outcome(s.p, s.cost, status, message, walk.done, walk.evaluations, walk.points, end=(s.r, s.J))
 
 
-def _point(iteration: int, s: State, loss: Loss) -> tuple[int, float, Array, Array]:
-    return iteration, s.cost, 2 * (loss.curvature(s.r)[0] @ s.J), s.p
+class _Walk:
+    """One fit under way; it holds the best state, so that an interrupt at any place loses nothing."""
 
+    def __init__(self, problem: Problem, loss: Loss, box: Box | None, state: State, watch: Watch | None) -> None:
+        self.problem, self.loss, self.box, self.state, self.watch = problem, loss, box, state, watch
+        self.done, self.evaluations = 0, 1
+        self.points: list[Point] = []
+        self.keep()
 
-def _settled(before: State, after: State, h: Array, promised: float, tolerance: float) -> bool:
-    if after.cost == 0:
-        return True
-    small = float(np.linalg.norm(before.factor.norm * h)) <= 1e-15 * float(np.linalg.norm(before.factor.norm * before.p))
-    if after.p is before.p:  # refused
-        return promised <= 1e-16 * before.cost or small or before.mu > 1e20
-    return (promised <= tolerance * before.cost and before.cost - after.cost <= tolerance * before.cost) or small
+    def keep(self) -> None:
+        s = self.state
+        psi = self.loss.curvature(s.r)[0] if self.loss.robust else s.r
+        self.points.append((self.done, s.cost, 2 * (psi @ s.J), s.p))
 
+    def run(self, settings: LM) -> Status:
+        goal = settings.tolerance**2
+        while self.done < settings.max_iterations:
+            before = self.state
+            self.done += 1
+            self.evaluations += 1
+            self.state, promised = step(self.problem, before, self.loss, self.box)
+            moved = self.state.p is not before.p
+            if moved:
+                self.keep()
+            if self.watch is not None and self.watch(self.done, self.state.cost, self.state.p):
+                return "interrupted"
+            stuck = not moved and (promised <= 1e-16 * before.cost or before.mu > 1e20)
+            if stuck or offset_squared(self.state, self.box) <= goal * self.state.cost:
+                self.polish()
+                if self.at_minimum(loosely=stuck):
+                    return "converged"
+                if stuck:
+                    return "stalled"
+                goal = min(goal * 1e-2, 1e-2 * offset_squared(self.state, self.box) / (self.state.cost or 1.0))
+        self.polish()
+        return "converged" if self.at_minimum(loosely=True) else "max-iterations"
 
-def polish(
-    problem: Problem, s: State, loss: Loss, box: Box | None, status: Status
-) -> tuple[State, Status, int]:
-    """Return the state after undamped steps that keep shrinking, and whether the point is a minimum.
+    def polish(self) -> None:
+        """Undamped steps that keep shrinking.
 
-    The cost is flat to rounding over a square root of eps around its minimum; the length of the Gauss-Newton step is not,
-    so the last digits come from it.
-    """
-    last = np.inf
-    done = 0
-    s = replace(s, factor=_factor(loss, s.r, s.J, None))  # lengths are compared: one measure for all of them
-    for done in range(1, 101):
-        h = _free_step(s, box)
-        length = _relative(s, h)
-        if not length < 0.9 * last or length <= 1e-16:
-            done -= 1
-            break
-        p = s.p + h if box is None else np.clip(s.p + h, box.lower, box.upper)
-        r, J = problem.residual_jacobian(p)
-        cost = loss.cost(r)
+        The cost is flat to rounding over a square root of eps around its minimum; the length of the Gauss-Newton step is
+        not, so the last digits come from it. The steps shrink by a constant ratio, so that their sum is known from two
+        of them (Aitken's extrapolation).
+        """
+        before, last, ratio, worst = self.state.p, np.inf, 0.0, 1.0
+        norm = self.state.factor.norm
+        size = sqrt(_dot(norm * before)) or 1.0
+        for _ in range(100):
+            s = self.state
+            h = free_step(s, self.box)
+            u = norm * h  # one measure for all lengths, or they could not be compared
+            length = sqrt(_dot(u)) / size
+            if not length < 0.9 * last or length <= 1e-16:
+                return self.correct()
+            if last < np.inf:
+                ratio = float(u @ before) / _dot(before)
+                worst = length / last if worst == 1.0 else max(worst, length / last)
+                h = h / (1 - ratio) if abs(ratio) < 0.9 else h
+            if length < 1e-6 and worst * length < 2e-12 and self.simple():  # the rest is below rounding
+                self.state = State(s.p + h, s.r + s.J @ h, s.J, s.cost, s.factor, s.mu)
+                return self.correct()
+            if not self.advanced(h):
+                return self.correct()
+            before, last = u, length
+        return self.correct()
+
+    def simple(self) -> bool:
+        """Whether residuals follow the parameters without a box or a changing weight."""
+        return self.box is None and not self.loss.robust
+
+    def advanced(self, h: Array) -> bool:
+        """Whether the undamped step was taken: the cost does not grow beyond rounding."""
+        s = self.state
+        p = s.p + h if self.box is None else np.clip(s.p + h, *self.box)
+        self.evaluations += 1
+        r, J = self.problem.residual_jacobian(p)
+        cost = self.loss.cost(r)
         if not cost <= s.cost * (1 + 1e-9) + 1e-300:
-            done -= 1
-            break
-        s = replace(s, p=p, r=r, J=J, cost=cost, factor=_factor(loss, r, J, None))
-        last = length
-    if box is None and not loss.robust:
-        s = _corrected(problem, s)
-    return s, _verdict(s, box, status), done
+            return False
+        self.state = State(p, r, J, cost, _factor(self.loss, r, J, None), s.mu)
+        self.done += 1
+        self.keep()
+        return True
+
+    def correct(self) -> None:
+        if self.simple():
+            self.state = corrected(self.problem, self.state)
+
+    def at_minimum(self, *, loosely: bool) -> bool:
+        """Converged is what the numbers say, not which test ended the loop."""
+        s = self.state
+        if s.cost == 0 or offset_squared(s, self.box) <= (1e-8 if loosely else 1e-16) * s.cost:
+            return True
+        h = free_step(s, self.box)
+        return _dot(s.factor.norm * h) <= 1e-16 * _dot(s.factor.norm * s.p)
 
 
-def _corrected(problem: Problem, s: State) -> State:
-    """The digits that rounding of large residuals takes from ill-determined parameters, from a gradient in long double.
+def _dot(v: Array) -> float:
+    return float(v @ v)
+
+
+def offset_squared(s: State, box: Box | None) -> float:
+    """Return the squared part of the residuals that a Gauss-Newton step could still remove.
+
+    References
+    ----------
+    .. [1] Bates & Watts (1981), A relative offset orthogonality convergence criterion for nonlinear least squares.
+    """
+    if box is None:
+        z = s.factor.z[: s.factor.rank()]
+        return float(z @ z)
+    return _dot(s.factor.reach(free_step(s, box)))
+
+
+def free_step(s: State, box: Box | None) -> Array:
+    """Return the Gauss-Newton step of the parameters that no bound holds."""
+    if box is None:
+        return s.factor.newton_step()
+    held = box.held(s.p, -(s.factor.norm * (s.factor.vt.T @ (s.factor.s * s.factor.z))))
+    if not held.any():
+        return s.factor.newton_step()
+    h = np.zeros_like(s.p)
+    if not held.all():
+        free = ~held
+        basis = s.factor.s[:, None] * s.factor.vt[:, free]
+        h[free] = -np.linalg.lstsq(basis, s.factor.z, rcond=1e-13)[0] / s.factor.norm[free]
+    return h
+
+
+def corrected(problem: Problem, s: State) -> State:
+    """Return the state with the digits that rounding of large residuals took from ill-determined parameters.
+
+    They come from a gradient in long double.
 
     Golub & Van Loan, Matrix Computations, 4th ed., sec. 3.5.3: iterative improvement. NIST's Wampler5, whose parameters
     are 1 with standard errors of 2e7, goes from 5.6 correct digits to 12.
@@ -232,41 +312,8 @@ def _corrected(problem: Problem, s: State) -> State:
         cost = float(r @ r)
         if not cost <= s.cost * (1 + 1e-9):
             return s
-        s = replace(s, p=s.p + h, r=r, J=J, cost=cost)
+        s = State(s.p + h, r, J, cost, s.factor, s.mu)
     return s
-
-
-def _free_step(s: State, box: Box | None) -> Array:
-    if box is None:
-        return s.factor.newton_step()
-    held = box.held(s.p, -(s.factor.norm * (s.factor.vt.T @ (s.factor.s * s.factor.z))))
-    if not held.any():
-        return s.factor.newton_step()
-    h = np.zeros_like(s.p)
-    if not held.all():
-        free = ~held
-        basis = s.factor.s[:, None] * s.factor.vt[:, free]
-        h[free] = -np.linalg.lstsq(basis, s.factor.z, rcond=1e-13)[0] / s.factor.norm[free]
-    return h
-
-
-def _relative(s: State, h: Array) -> float:
-    """Length of a step where each parameter is measured by what it does to the residuals."""
-    whole = float(np.linalg.norm(s.factor.norm * s.p))
-    return float(np.linalg.norm(s.factor.norm * h)) / (whole if whole > 0 else 1.0)
-
-
-def _verdict(s: State, box: Box | None, status: Status) -> Status:
-    """Converged is what the numbers say, not which test ended the loop.
-
-    Bates & Watts (1981), A relative offset orthogonality convergence criterion: the part of the residuals that a step
-    could still remove, over the part that it can not.
-    """
-    reach = float(np.linalg.norm(s.factor.reach(_free_step(s, box))))
-    whole = float(np.sqrt(max(s.cost, 0.0)))
-    if whole == 0 or reach <= 1e-4 * whole or _relative(s, _free_step(s, box)) <= 1e-8:
-        return "converged"
-    return "stalled" if status == "converged" else status
 
 
 def _sentence(status: Status, done: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from typing import Literal
 
@@ -101,8 +102,10 @@ class Outcome:
         Iterations or epochs done.
     evaluations : int
         How often the loss was computed.
-    history : History
+    points : sequence of (step, loss, gradient, parameters)
         The way there.
+    end : (residuals, Jacobian), optional
+        Weighted, (n,) and (n, k), at the parameters, where the solver has them.
     """
 
     parameters: Array
@@ -111,7 +114,13 @@ class Outcome:
     message: str
     iterations: int
     evaluations: int
-    history: History
+    points: Sequence[Point] = ()
+    end: tuple[Array, Array] | None = None
+
+    @cached_property
+    def history(self) -> History:
+        """The way there, thinned."""
+        return History.of(self.points)
 
     @property
     def converged(self) -> bool:

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.solve.factor import factorise
-from gradfit.solve.lm import Problem
+from gradfit.solve.lm import Problem, State, corrected
+from gradfit.solve.outcome import Outcome, Point
 
 Array = NDArray[np.float64]
 
+WELL = 1e-4  # ratio of singular values down to which one solve is right to rounding
 _SAME = 1e-7  # a change of the linear part this small leaves the other derivatives as they are
 
 
@@ -73,7 +75,23 @@ class Separable:
         return
 
 
-def closed_form(problem: Problem, start: Array) -> Array:
-    """Return the minimum (k,) of a problem that is linear in all its parameters: one orthogonal solve."""
+def closed_form(problem: Problem, start: Array) -> Outcome:
+    """Return the minimum of a problem that is linear in all its parameters: one orthogonal solve, corrected once."""
     r, J = problem.residual_jacobian(start)
-    return start + factorise(J, r).newton_step()
+    points: list[Point] = [(0, float(r @ r), 2 * (r @ J), start)]
+    factor = factorise(J, r) if np.isfinite(r).all() else None
+    if factor is None:
+        return Outcome(start, np.inf, "stalled", "The model is not finite on these data", 0, 1, points)
+    h = factor.newton_step()
+    r = r + J @ h
+    state = State(start + h, r, J, float(r @ r), factor, 0.0)
+    if factor.s[-1] < WELL * factor.s[0]:  # a second solve wins back digits that the first one lost
+        r, J = problem.residual_jacobian(state.p)
+        factor = factorise(J, r)
+        h = factor.newton_step()
+        r = r + J @ h
+        state = State(state.p + h, r, J, float(r @ r), factor, 0.0)
+    state = corrected(problem, state)
+    points.append((1, state.cost, 2 * (state.r @ state.J), state.p))
+    message = "Solved in closed form: every parameter enters linearly"
+    return Outcome(state.p, state.cost, "converged", message, 1, 2, points, end=(state.r, state.J))

@@ -24,7 +24,7 @@ def trace_formula(expression: Expression, variables: tuple[str, ...], parameters
     --------
     >>> from gradfit.formula import parse
     >>> graph = trace_formula(parse("y = a*exp(-b*x)").right, ("x",), ("a", "b"))
-    >>> graph.linear()
+    >>> graph.linear
     (0,)
     """
     return trace(torch_function(expression, (*variables, *parameters)), variables, parameters)

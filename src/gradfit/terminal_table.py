@@ -1,0 +1,208 @@
+"""The parameters as a table for a terminal: values aligned at their points, intervals, and bars on one scale."""
+
+import re
+from dataclasses import dataclass
+from math import isfinite, isnan
+from typing import TYPE_CHECKING
+
+from gradfit.notation import (
+    THIN,
+    common_exponent,
+    fixed,
+    interval_text,
+    level_percent,
+    plus_minus,
+    significant,
+)
+from gradfit.sentences import derivatives
+from gradfit.terminal_text import Line, Page, Span, Tone, cells, pad, shorten
+
+if TYPE_CHECKING:
+    from gradfit.result import FitResult, ParameterResult
+
+_WIDE = 100  # columns from which bars grow
+_LONGEST = 24  # columns for the name of a parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parameter as the table shows it.
+
+    Attributes
+    ----------
+    name : str
+        Of the parameter.
+    value, error : str
+        Numbers, to be aligned at their points; `error` is empty where there is none.
+    words : str
+        What stands instead of a standard error, or of everything.
+    unit, interval : str
+        What follows.
+    reach : (float, float)
+        Half a standard error's and half the interval's width over the value; infinite without an end, NaN without a bar.
+    """
+
+    name: str
+    value: str
+    error: str
+    words: str
+    unit: str
+    interval: str
+    reach: tuple[float, float]
+
+
+def _words(p: "ParameterResult") -> str:
+    """Return what stands beside or instead of a value without a standard error, empty where there is one."""
+    cases = (
+        (p.fixed, "fixed"),
+        (not p.determined, "not determined"),
+        (not isfinite(p.value), "not finite"),
+        (p.at_bound, "on its bound"),
+        (not isfinite(p.stderr), "no error bar"),
+    )
+    return next((words for holds, words in cases if holds), "")
+
+
+def _row(p: "ParameterResult", unit: str) -> Row:
+    """Return one parameter as the table shows it."""
+    words = _words(p)
+    if words in ("not determined", "not finite"):
+        end = float("inf") if words == "not determined" else float("nan")
+        return Row(p.name, "", "", words, unit, "any" if words == "not determined" else "", (end, end))
+    if words:
+        value = significant(p.value, 4) if words == "no error bar" else _exact(p.value)
+        return Row(p.name, value, "", words, unit, "", (float("nan"), float("nan")))
+    value, error, power = plus_minus(p.value, p.stderr)
+    low, high = p.interval()
+    interval = interval_text(low, high, p.value, p.stderr) if isfinite(high - low) else "any"
+    size = abs(p.value) or 1e-300
+    reach = (p.stderr / size, (high / 2 - low / 2) / size)
+    if power:
+        value, error = f"({value}", f"{error}){power}"
+    return Row(p.name, value, error, "", unit, interval, reach)
+
+
+def _exact(value: float) -> str:
+    """Return a number that was given, in full where it is short."""
+    if common_exponent(value, 0.0):
+        return significant(value, 6)
+    return fixed(value, next((d for d in range(7) if round(value, d) == value), 6))
+
+
+def parameter_table(result: "FitResult", page: Page) -> list[Line]:
+    """Return the parameters with their intervals, and bars of these in per cent of the values where there is room."""
+    units = derivatives(result).units
+    rows = [_row(p, p.unit or units.get(p.name, "")) for p in result.params.values()]
+    names = _column([page.text(row.name) for row in rows], _LONGEST)
+    level = page.text(f"{level_percent(result.level)} interval")
+    columns = [
+        _headed("value ± s.e.", _values(rows, page), page),
+        _headed("unit", [page.text(row.unit) for row in rows], page) if any(row.unit for row in rows) else [],
+        _headed(level, [page.text(row.interval) for row in rows], page)
+        if any(row.interval for row in rows)
+        else [],
+    ]
+    bars = _bars(rows, page) if result.verdict != "no" else []
+    return _laid_out([["", *names], *columns], rows, bars, page)
+
+
+def _column(texts: list[str], most: int) -> list[str]:
+    texts = [shorten(text, most) for text in texts]
+    wide = max((cells(text) for text in texts), default=0)
+    return [pad(text, wide) for text in texts]
+
+
+def _headed(head: str, texts: list[str], page: Page) -> list[str]:
+    head = page.text(head)
+    wide = max(cells(text) for text in (head, *texts))
+    return [pad(text, wide) for text in (head, *texts)]
+
+
+def _values(rows: list[Row], page: Page) -> list[str]:
+    """Return value ± s.e. of each row, aligned at the points of both."""
+    ends = [(*_halves(row.value), *_halves(row.error)) for row in rows]
+    wide = [max((len(end[i]) for end in ends), default=0) for i in range(4)]
+    texts = list[str]()
+    for row, (a, b, c, d) in zip(rows, ends, strict=True):
+        value = a.rjust(wide[0]) + b.ljust(wide[1])
+        if row.error:
+            texts.append(page.text(f"{value} ± {c.rjust(wide[2])}{d}"))
+        else:
+            texts.append(page.text(f"{value} {row.words}" if row.value else row.words))
+    return texts
+
+
+def _halves(number: str) -> tuple[str, str]:
+    """Return a number's text before and from its decimal point."""
+    before, point, after = number.partition(".")
+    if point:
+        return before, point + after
+    end = re.match(
+        r"[^)\u202f]*[^)]?(?:\u202f\d+)*", number
+    )  # thousands stay before, a bracket and a power go behind
+    place = end.end() if end else len(number)
+    return number[:place], number[place:]
+
+
+def _laid_out(columns: list[list[str]], rows: list[Row], bars: list[str], page: Page) -> list[Line]:
+    """Return the table in as many of its columns as there is room for; bars go first, then units."""
+    columns = [column for column in columns if column]
+    names, *others = columns
+    kept, room = [names], page.width - 2 - max(cells(name) for name in names)
+    for i, column in enumerate(others):
+        gap = 1 if i == 0 else 3
+        if cells(column[0]) + gap > room:
+            continue
+        room -= cells(column[0]) + gap
+        kept.append(column)
+    shown = bars if bars and cells(bars[0]) + 3 <= room else []
+    wide = max(cells(name) for name in names)
+    lines = list[Line]()
+    for i in range(len(rows) + 1):
+        line = [Span(f"  {pad(kept[0][i], wide)}", "bold" if i else "dim")]
+        for j, column in enumerate(kept[1:]):
+            bad = i > 0 and j == 0 and rows[i - 1].words in ("not determined", "not finite")
+            tone: Tone = "dim" if i == 0 else "second" if bad else ""
+            line.append(Span((" " if j == 0 else "   ") + column[i], tone))
+        if shown:
+            line.append(Span(f"   {shown[i]}", "fit" if i else "dim"))
+        lines.append(tuple(line))
+    return lines
+
+
+_STEPS = tuple(digit * 10.0**power for power in range(-9, 3) for digit in (1.0, 2.5, 5.0))
+
+
+def _bars(rows: list[Row], page: Page) -> list[str]:
+    """Return a scale and bars of the intervals in per cent of the values, all on that scale; none where none has an end."""
+    ends = [row.reach[1] for row in rows if isfinite(row.reach[1])]
+    if not ends:
+        return []
+    half = 16 if page.width >= _WIDE else 12
+    widest = max((end for end in ends if end <= 1.0), default=1.0)
+    step = next((s for s in _STEPS if 1.6 * s >= 100 * widest), 100.0)
+    span = 1.6 * step / 100
+    scale = [" "] * (2 * half + 1 + 6)
+    for sign, at in ((-1, -step), (0, 0.0), (1, step)):
+        text = page.text(f"{fixed(at, 10, plus=True).rstrip('0').rstrip('.')}{THIN}%" if sign else "0")
+        start = half + round(at / 100 / span * half) - (len(text) - 1) // 2
+        scale[start : start + len(text)] = text
+    return ["".join(scale).rstrip(), *(_bar(row.reach, span, half, page) for row in rows)]
+
+
+def _bar(reach: tuple[float, float], span: float, half: int, page: Page) -> str:
+    """Return one bar: thick over a standard error, thin over the interval, arrows where it leaves the scale."""
+    if isnan(reach[1]):
+        return ""
+    signs = page.signs
+    error, whole = (round(min(end / span, 2.0) * half) for end in reach)
+    shown = min(whole, half)
+    bar = [signs.thin] * (2 * shown + 1)
+    if isfinite(reach[0]):
+        thick = min(error, shown)
+        bar[shown - thick : shown + thick + 1] = [signs.thick] * (2 * thick + 1)
+        bar[shown] = signs.point
+    if shown > 0:
+        beyond = whole > half
+        bar[0], bar[-1] = (signs.back, signs.on) if beyond else (signs.left, signs.right)
+    return " " * (half - shown) + "".join(bar)

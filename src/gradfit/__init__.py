@@ -5,6 +5,7 @@ from gradfit.errors import DataError, FormulaError, GradfitError, ModelError, Op
 from gradfit.fit import fit
 from gradfit.loss import Loss
 from gradfit.result import FitResult
+from gradfit.reusable import Model
 from gradfit.solve.descent import Descent
 from gradfit.solve.lm import LM
 from gradfit.table import Table, read
@@ -17,6 +18,7 @@ __all__ = [
     "FormulaError",
     "GradfitError",
     "Loss",
+    "Model",
     "ModelError",
     "OptionError",
     "ShapeError",

@@ -224,10 +224,10 @@ def _share(table: list[list[str]]) -> float:
 
 
 def _decimal(cells: list[str], delimiter: str) -> str:
-    """Return the decimal mark: "1,5" shows a comma, "1.5" a point; "1,234" may be either."""
+    """Return the decimal mark: "1,5" shows a comma, "1.5" a point; "1,234" alone, not between commas, is 1.234."""
     comma = sum("," in cell and bool(_COMMA.match(cell)) and not _DOT.match(cell) for cell in cells)
     dot = sum("." in cell and bool(_DOT.match(cell)) and not _COMMA.match(cell) for cell in cells)
-    either = delimiter == ";" and any("," in cell and _COMMA.match(cell) for cell in cells)
+    either = delimiter != "," and any("," in cell and _COMMA.match(cell) for cell in cells)
     return "," if comma > dot or (either and not dot) else "."
 
 

@@ -13,6 +13,7 @@ from gradfit.evidence import evidence_of, worth_another_look
 from gradfit.library import MODELS, find
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import BoundModel, bind_formula, bind_function, nearest, observed_column, settle_names
+from gradfit.notation import count, listing
 from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, settled
 from gradfit.result import FitResult, Starts
 from gradfit.solve.descent import Descent
@@ -128,6 +129,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     bound = bind(model, chosen, response, start, _named(start, bounds, fixed), missing)
     rows = assemble(chosen, bound, missing=missing, covariance=covariance, n_read=table.n)
     parameters = settled(bound, start, bounds, fixed)
+    _enough(rows, parameters, bound)
     with np.errstate(all="ignore"):  # a step into overflow is refused; no warning from inside is the user's business
         walk = solve(bound, rows, parameters, options, _guess(model, rows, start))
     told = {
@@ -140,6 +142,20 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         solver=walk.solver, executor=walk.executor, how=walk.how, level=level, seconds=time.perf_counter() - began,
         settings=told, examine=_examiner(options),
     )  # fmt: skip
+
+
+def start_values(model: object, data: object, *, response: str | None = None, seed: int = 0) -> dict[str, float]:
+    """Return start values for a model on data: the library model's own guess, else the end of a search."""
+    table = _table(data)
+    bound = bind(model, table, response, None, frozenset(), "error")
+    rows = assemble(table, bound, missing="error", covariance=None, n_read=table.n)
+    guess = _guess(model, rows, None)
+    if guess is not None:
+        return guess()
+    parameters = settled(bound, None, None, None)
+    with np.errstate(all="ignore"):
+        found = searched(bound, _problem(bound, rows, parameters, "numpy"), parameters, Options(Loss(), LM(), "numpy", True, seed, None))
+    return dict(zip(bound.parameters, found.parameters.tolist(), strict=True))
 
 
 # ---------------------------------------------------------------------------- arguments
@@ -322,6 +338,15 @@ def _guess(model: object, rows: Data, start: object) -> Callable[[], dict[str, f
     return lambda: guess(columns[0], rows.y)
 
 
+def _enough(rows: Data, parameters: Parameters, model: BoundModel) -> None:
+    free = [model.parameters[j] for j in parameters.free]
+    if rows.n < len(free) or (rows.n == 1 and free):
+        raise DataError(
+            f"{count(rows.n, 'row')} of {rows.source} cannot determine {count(len(free), 'parameter')} ({listing(free)})",
+            remedy="Measure more, or fix parameters with fixed=" if rows.n > 1 or len(free) > 1 else "Measure more",
+        )
+
+
 # ---------------------------------------------------------------------------- solving
 
 
@@ -339,11 +364,10 @@ def solve(
     ModelError
         If the model is not finite at the start.
     """
-    executor = "numpy" if options.executor == "auto" else options.executor
-    kernel = model.kernel(executor)
-    columns = [rows.columns[name] for name in model.inputs] or [np.zeros(rows.n)]
-    free = None if len(parameters.free) == len(parameters.start) else parameters.free
-    problem = ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free)
+    problem = _problem(model, rows, parameters, options.executor)
+    kernel = problem.model
+    if rows.unit != 1.0 and options.loss.scale is not None:
+        options = replace(options, loss=replace(options.loss, scale=options.loss.scale * rows.unit))
     how = (f"{model.text} could not be traced ({model.fallback}): {kernel.name}",) if model.fallback else ()
     if len(parameters.free) == 0:
         return _nothing_free(problem, parameters, options, kernel.name)
@@ -353,11 +377,20 @@ def solve(
         values = np.clip(values, parameters.lower, parameters.upper)
         parameters = replace(parameters, start=np.where(np.isnan(parameters.start), values, parameters.start))
         how = (*how, "Start values are the library model's own guess")
+        problem = replace(problem, template=parameters.start)
     walk = walked if isinstance(options.solver, LM) else trained
-    done = walk(model, replace(problem, template=parameters.start), parameters, options)
+    done = walk(model, problem, parameters, options)
     if guess is not None and done.starts.source == "given":
-        done = replace(done, starts=replace(done.starts, source="library"))
-    return replace(done, how=(*how, *done.how, *parameters.notes), executor=kernel.name)
+        done.starts = replace(done.starts, source="library")
+    done.how, done.executor = (*how, *done.how, *parameters.notes), kernel.name
+    return done
+
+
+def _problem(model: BoundModel, rows: Data, parameters: Parameters, executor: str) -> ModelProblem:
+    kernel = model.kernel("numpy" if executor == "auto" else executor)
+    columns = [rows.columns[name] for name in model.inputs] or [np.zeros(rows.n)]
+    free = None if len(parameters.free) == len(parameters.start) else parameters.free
+    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free)
 
 
 def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Real
 
 import numpy as np
@@ -64,12 +65,27 @@ class Data:
         """Number of rows."""
         return len(self.y)
 
-    @property
+    @cached_property
+    def unit(self) -> float:
+        """A power of two that brings a response whose squares would overflow or vanish to size 1; 1 for all others.
+
+        Weighted residuals are multiplied by it; sums of squares are divided by its square.
+        """
+        if self.absolute or self.cholesky is not None:
+            return 1.0
+        size = float(np.max(np.abs(self.y), initial=0.0))
+        if size == 0 or 1e-100 < size < 1e100:
+            return 1.0
+        return 2.0 ** -np.frexp(size)[1]
+
+    @cached_property
     def weight(self) -> Array | None:
         """What residuals are multiplied by: 1/sigma, or the Cholesky factor to divide by."""
         if self.cholesky is not None:
             return self.cholesky
-        return None if self.sigma is None else 1.0 / self.sigma
+        if self.sigma is not None:
+            return self.unit / self.sigma
+        return None if self.unit == 1.0 else np.full(self.n, self.unit)
 
 
 # ---------------------------------------------------------------------------- rows

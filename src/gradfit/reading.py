@@ -401,6 +401,8 @@ def _excel(data: bytes, source: str, sheet: str | None = None) -> Loaded:
         sheets: list[str] = book.sheet_names
     except refuses as refused:
         _unreadable(source, "Excel", refused)
+    if not sheets:
+        _unreadable(source, "Excel", ValueError("it has no sheets"))
     name = sheet or sheets[0]
     if name not in sheets:
         near = get_close_matches(name, sheets, 1)

@@ -298,8 +298,7 @@ class FitResult:
     @cached_property
     def params(self) -> Params:
         """The parameters with their uncertainty, by name."""
-        stderr = np.sqrt(np.diag(self.covariance))
-        free = set(self.settled.free.tolist())
+        stderr = dict(zip(self.settled.free.tolist(), self._uncertainty.stderr.tolist(), strict=True))
         unit = {j: bool(d) for j, d in zip(self.settled.free, self._uncertainty.determined, strict=True)}
         bound = {j: bool(h) for j, h in zip(self.settled.free, self._held, strict=True)}
         needed = self.starts.source != "not needed"
@@ -308,8 +307,8 @@ class FitResult:
                 name: ParameterResult(
                     name=name,
                     value=float(self.parameters[j]),
-                    stderr=float(stderr[j]) if j in free else float("nan"),
-                    fixed=j not in free,
+                    stderr=stderr.get(j, float("nan")),
+                    fixed=j not in stderr,
                     bounds=(float(self.settled.lower[j]), float(self.settled.upper[j])),
                     start=float(self.settled.start[j]) if needed and np.isfinite(self.settled.start[j]) else None,
                     at_bound=bound.get(j, False),
@@ -359,6 +358,8 @@ class FitResult:
     def covariance(self) -> Array:
         """Covariance (k, k) of all parameters; zero for fixed ones, NaN for what the data do not determine."""
         k = len(self.model.parameters)
+        if self.k == k:
+            return self._uncertainty.covariance
         whole = np.zeros((k, k))
         whole[np.ix_(self.settled.free, self.settled.free)] = self._uncertainty.covariance
         return whole
@@ -385,7 +386,7 @@ class FitResult:
     @property
     def weighted_residuals(self) -> Array:
         """Residuals (n,) divided by sigma, or times the square root of the weights."""
-        return -self._at_end[0]
+        return -self._at_end[0] / self.data.unit
 
     @property
     def leverage(self) -> Array:
@@ -412,8 +413,8 @@ class FitResult:
     @cached_property
     def rss(self) -> float:
         """Weighted residual sum of squares."""
-        r = self.weighted_residuals
-        return float(r @ r)
+        r = self._at_end[0]
+        return float(r @ r) / self.data.unit / self.data.unit
 
     @property
     def chi2(self) -> float:
@@ -429,8 +430,9 @@ class FitResult:
     def scatter(self) -> float:
         """Residual standard deviation of unit weight, robust where the loss is."""
         if self.loss_used.robust:
-            return self._uncertainty.scatter
-        return float(np.sqrt(self.reduced_chi2))
+            return self._uncertainty.scatter / self.data.unit
+        r = self._at_end[0]
+        return float(np.sqrt(r @ r / self.dof)) / self.data.unit if self.dof > 0 else float("nan")
 
     @cached_property
     def r2(self) -> float:
@@ -442,8 +444,10 @@ class FitResult:
             total = float(y @ y)
         else:
             w = np.ones(self.n) if self.data.sigma is None else self.data.sigma**-2
-            total = float(w @ (self.data.y - w @ self.data.y / w.sum()) ** 2)
-        return 1 - self.rss / total if total > 0 else float("nan")
+            y = self.data.y * self.data.unit
+            total = float(w @ (y - w @ y / w.sum()) ** 2)
+        r = self._at_end[0]
+        return 1 - float(r @ r) / total if total > 0 else float("nan")
 
     @cached_property
     def log_likelihood(self) -> float:
@@ -480,12 +484,13 @@ class FitResult:
     @property
     def loss(self) -> float:
         """What the solver minimised: the sum for Levenberg-Marquardt, the mean for torch.optim."""
-        return self.outcome.loss
+        return self.outcome.loss / self.data.unit / self.data.unit
 
     @property
     def loss_name(self) -> str:
         """The loss with its scale."""
-        return str(self.loss_used)
+        scale = self.loss_used.scale
+        return str(self.loss_used if scale is None else replace(self.loss_used, scale=scale / self.data.unit))
 
     @property
     def converged(self) -> bool:
@@ -600,7 +605,7 @@ class FitResult:
             typical = float(np.sqrt(np.mean(np.sum(self.data.cholesky**2, axis=1))))
         else:
             typical = 1.0 if self.data.sigma is None else float(np.sqrt(np.mean(self.data.sigma**2)))
-        return typical * self._uncertainty.scatter
+        return typical * self._uncertainty.scatter / self.data.unit
 
     def at_level(self, level: float) -> "FitResult":
         """Return the same fit with intervals and bands of another level."""

@@ -297,7 +297,7 @@ def read(data: Any, *, sheet: str | None = None, origins: Mapping[str, str] | No
     >>> table.names, table.n, table.units, table.columns["t_c"]
     (('t_u', 't_c'), 3, {'t_c': '°C'}, array([ 0.5, 14. , 15. ]))
     """
-    kind: type[object] = type(data)
+    kind: type[Any] = type(data)
     if kind is dict:
         table = _plain(data)
         if table is not None:

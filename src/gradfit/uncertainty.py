@@ -25,6 +25,8 @@ class Uncertainty:
     covariance : (f, f)
         Of the free parameters; NaN in the rows and columns of those that the data do not determine, and of those held
         at a bound.
+    stderr : (f,)
+        Standard errors of the free parameters; NaN like the covariance.
     determined : (f,) bool
         False for a parameter that takes part in a direction without effect on the residuals.
     scatter : float
@@ -36,6 +38,7 @@ class Uncertainty:
     """
 
     covariance: Array
+    stderr: Array
     determined: NDArray[np.bool_]
     scatter: float
     half: Array
@@ -95,12 +98,22 @@ def uncertainty(
             nothing = np.zeros((k, len(moving) - rank))
             nothing[moving] = factor.vt[rank:].T
             determined = np.einsum("kj,kj->k", nothing, nothing) <= 1e-8
-    covariance = (half @ half.T) * scatter**2
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a variance of 1e320; its root is stderr
+        covariance = (scatter * half) @ (scatter * half).T
+        stderr = scatter * _lengths(half)
     if rank < k:
         unknown = held | ~determined
         covariance[unknown] = np.nan
         covariance[:, unknown] = np.nan
-    return Uncertainty(covariance, determined, scatter, half, nothing, scale)
+        stderr[unknown] = np.nan
+    return Uncertainty(covariance, stderr, determined, scatter, half, nothing, scale)
+
+
+def _lengths(rows: Array) -> Array:
+    """Lengths of rows whose squares may overflow or vanish."""
+    top = np.max(np.abs(rows), axis=1, initial=0.0)
+    safe = np.where((top > 0) & np.isfinite(top), top, 1.0)[:, None]
+    return np.sqrt(np.sum((rows / safe) ** 2, axis=1)) * safe[:, 0]
 
 
 def _scatter(residuals: Array, dof: int, loss: Loss, absolute: bool) -> float:  # noqa: FBT001  a fact, not a switch

@@ -41,7 +41,7 @@ class Options(Protocol):
     def callback(self) -> Callable[..., object] | None: ...  # noqa: D102  called after each step
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # filled in on the way: by the walk, then by what called it
 class Walk:
     """Where a solver ended, from where, and how that was done."""
 

@@ -39,22 +39,23 @@ def few_to_test(e: Evidence, dof: int) -> Finding | None:
     return Finding("few-points-to-test", "info", said, "", {"points": len(e.y), "dof": dof})
 
 
-def structure(e: Evidence, g: Geometry, found: Structure) -> Finding:
+def structure(e: Evidence, g: Geometry, found: Structure, noise: float) -> Finding:
     """Return the finding that residuals follow a pattern: of a wrong model when most of them is pattern."""
     along = found.along or "the fitted values"
-    facts: dict[str, Fact] = {"along": along, "ratio": min(found.ratio, 1e300), "p": found.p}
-    if found.ratio > MISSES and g.dof >= 8:
+    ratio = g.s / (noise + TINY)
+    facts: dict[str, Fact] = {"along": along, "ratio": min(ratio, 1e300), "p": found.p}
+    if ratio > MISSES and g.dof >= 8:
         raw = e.y - e.fitted
         most = float(np.max(np.abs(raw)))
         rms = most * sqrt(float(np.mean((raw / most) ** 2)))
         miss = quantity(rms, e.units.get(e.response, ""), 2)
         said = (
-            f"The curve misses {e.response} by {miss}, {times(found.ratio)} times the noise, in a pattern along {along}: "
+            f"The curve misses {e.response} by {miss}, {times(ratio)} times the noise, in a pattern along {along}: "
             "a wrong model, or a local minimum."
         )
         return Finding("underfitting", "warning", said, 'start="search"', {**facts, "rms": rms})
     said = (
-        f"Residuals follow a pattern along {along}, {times(found.ratio)} times the noise between neighbours "
+        f"Residuals follow a pattern along {along}, {times(ratio)} times the noise between neighbours "
         f"({p_text(found.p)}): the formula lacks something."
     )
     return Finding("structured-residuals", "warning", said, 'start="search"', facts)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import frexp, ldexp, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradfit.diagnose.evidence import Array
 
@@ -70,10 +71,10 @@ def tangent(residuals: Array, J: Array) -> Geometry:
     return Geometry(r, unit, Q, sv, V, norm, leverage, dof, sqrt(float(r @ r) / max(dof, 1)))
 
 
-def thinned(n: int) -> Array | slice:
-    """Return which of n rows to look at: all, or a random ENOUGH of them in order, the same at each call."""
+def thinned(n: int) -> NDArray[np.int64] | None:
+    """Return which of n rows to look at, a random ENOUGH of them in order, the same at each call; None: all."""
     if n <= ENOUGH:
-        return slice(None)
+        return None
     return np.sort(np.random.default_rng(n).choice(n, ENOUGH, replace=False))
 
 
@@ -85,7 +86,7 @@ def robust(g: Geometry) -> Robust:
     .. [1] Motulsky & Brown (2006), BMC Bioinformatics 7, 123: the 68.27 % quantile as scale.
     """
     some = thinned(len(g.r))
-    r, Q = g.r[some], g.Q[some]
+    r, Q = (g.r, g.Q) if some is None else (g.r[some], g.Q[some])
     share = sqrt(len(g.r) / max(g.dof, 1))
     step = np.zeros(Q.shape[1])
     for turn in range(30 if Q.shape[1] else 0):

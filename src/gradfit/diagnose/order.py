@@ -8,7 +8,7 @@ from gradfit.diagnose import about_parameters, about_residuals, parameters, resi
 from gradfit.diagnose.evidence import ALARM, Array, Check, Diagnosis, Evidence, Finding
 from gradfit.diagnose.geometry import Geometry, Robust, lengths, power_of_two, robust, tangent, thinned
 from gradfit.diagnose.residuals import Noise
-from gradfit.diagnose.structure import has_three, structure
+from gradfit.diagnose.structure import has_three, noise_without, rows_of, structure
 
 WORST = {"error": 0, "warning": 1, "info": 2}
 SLIDING = 2.0  # confidence radii from the minimum within which fits slide along a valley, and beyond which they stopped early
@@ -197,18 +197,21 @@ def checked(name: str, statistic: str, p: float, code: str) -> Check:
 def patterns(e: Evidence, g: Geometry, fit: Robust, sigma: Array) -> Tested:
     """Return the test for patterns, on a random part of the rows where there are many."""
     some = thinned(len(g.r))
-    part = g if isinstance(some, slice) else tangent(g.r[some], g.Q[some])
-    share = part.unit if part is not g else 1.0
-    inputs = {name: x[some] for name, x in e.inputs.items()}
-    usual = sigma[some] / power_of_two(sigma)
-    result = structure(part, fit.scale / share, inputs, e.fitted[some], usual)
-    if result is None:
+    part = g if some is None else tangent(g.r[some], g.Q[some])
+    share = 1.0 if some is None else part.unit
+    inputs = {name: x if some is None else x[some] for name, x in e.inputs.items()}
+    fitted, usual = (a if some is None else a[some] for a in (e.fitted, sigma / power_of_two(sigma)))
+    rows = rows_of(inputs, fitted, usual)
+    if rows is None:
         return Tested()
+    result = structure(part, fit.scale / share, rows)
     check = checked(
         "Curve left over", "Durbin–Watson, slow and sharp waves", result.p, "structured-residuals"
     )
-    found = (about_residuals.structure(e, g, result),) if check.raised else ()
-    return Tested(found, (check,), result.noise * share if found else 0.0)
+    if not check.raised:
+        return Tested((), (check,))
+    noise = noise_without(part, rows) * share
+    return Tested((about_residuals.structure(e, g, result, noise),), (check,), noise)
 
 
 def bad_rows(e: Evidence, g: Geometry, fit: Robust, before: Tested) -> Tested:

@@ -8,6 +8,7 @@ from itertools import product
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradfit.diagnose import laws
 from gradfit.diagnose.evidence import Array
@@ -18,19 +19,41 @@ CLIP = 3.5  # robust standard deviations: one bad row is no pattern
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """What the tests need to know of each row, once more than two values of some column give an order."""
+
+    columns: dict[str, Array]  # (n,) each, those with more than two values
+    orders: dict[str, NDArray[np.intp]]  # by column; "" by the fitted values, where there are several columns
+    at: Array  # (n, columns) ranks as quantiles
+    sigma: (
+        Array  # (n,) standard deviations, up to a factor: what a model misses is smooth in y, not in y/sigma
+    )
+
+
+def rows_of(inputs: dict[str, Array], fitted: Array, sigma: Array) -> Rows | None:
+    """Return what the tests need to know of the rows, None when nothing puts them into an order."""
+    varied = {name: x for name, x in inputs.items() if has_three(x)}
+    sortable = varied if len(inputs) < 2 else {**varied, "": fitted}
+    if not sortable:
+        return None
+    ties = np.random.default_rng(0).permutation(
+        len(fitted)
+    )  # not as filed: replicates are often filed sorted
+    orders = {name: np.lexsort((ties, x)) for name, x in sortable.items()}
+    at = np.stack([laws.places(x) for x in (varied or sortable).values()], axis=1)
+    return Rows(varied, orders, at, sigma)
+
+
+@dataclass(frozen=True, slots=True)
 class Structure:
     """How far the residuals are from noise."""
 
     p: float
     along: str  # the column along which the pattern shows, "" for the fitted values
-    ratio: float  # residual standard deviation over the noise that is left without the pattern
-    noise: float  # that noise, in Geometry.unit
 
 
-def structure(
-    g: Geometry, scale: float, inputs: dict[str, Array], fitted: Array, sigma: Array
-) -> Structure | None:
-    """Return the test of all orders together, None with fewer than 4 degrees of freedom or nothing to sort by.
+def structure(g: Geometry, scale: float, rows: Rows) -> Structure:
+    """Return the test of all orders together, for 4 degrees of freedom or more.
 
     Parameters
     ----------
@@ -38,28 +61,30 @@ def structure(
         Of the parameters that are free to move.
     scale : float
         Robust standard deviation of the residuals, in `g.unit`.
-    inputs : dict of str to (n,) arrays
-        The columns of x.
-    fitted : (n,) array
-        The fitted values, a further order where there are several columns.
-    sigma : (n,) array
-        Standard deviations of the rows, up to a factor: what a model misses is smooth in y, not in y/sigma.
+    rows : Rows
+        Their orders.
     """
-    varied = {name: x for name, x in inputs.items() if has_three(x)}
-    orders = dict(varied) if len(inputs) < 2 else {**varied, "": fitted}
-    if g.dof < 4 or not orders:
-        return None
     r = outside(g, np.clip(g.r, -CLIP * scale, CLIP * scale))
-    ties = np.random.default_rng(0).permutation(len(r))  # not as filed: replicates are often filed sorted
-    sorts = {name: np.lexsort((ties, x)) for name, x in orders.items()}
-    neighbours = {name: durbin_watson(r, g, order, sigma) for name, order in sorts.items()}
-    sharp = [sharpest_wave(r[order], g.dof) for order in sorts.values()]
-    at = np.stack([laws.places(x) for x in (varied or orders).values()], axis=1)
-    slow, left = slow_waves(r, g, at, sigma)
-    p = laws.cauchy([*neighbours.values(), slow, *sharp])
-    noise = min([left, *(between_neighbours(g.r[order], sigma[order]) for order in sorts.values())])
-    along = min(varied or orders, key=lambda name: neighbours[name])
-    return Structure(p, along, g.s / (noise + TINY), noise)
+    neighbours = {name: durbin_watson(r, g, order, rows.sigma) for name, order in rows.orders.items()}
+    sharp = [sharpest_wave(r[order], g.dof) for order in rows.orders.values()]
+    p = laws.cauchy([*neighbours.values(), slow_waves(r, g, rows), *sharp])
+    along = min(rows.columns or rows.orders, key=lambda name: neighbours[name])
+    return Structure(p, along)
+
+
+def noise_without(g: Geometry, rows: Rows) -> float:
+    """Return the standard deviation without the pattern, in `g.unit`.
+
+    It is the least of what neighbours show and of what remains beside the model and a third as many smooth waves as there
+    are degrees of freedom: the one sees a sharp pattern along one column, the other a smooth one along several.
+    """
+    apart = [between_neighbours(g.r[order], rows.sigma[order]) for order in rows.orders.values()]
+    most = min(g.dof // 3, 10 * WAVES)
+    if most < 1:
+        return min(apart)
+    basis = np.linalg.qr(np.column_stack([g.Q, cosines(rows.at, most)[:, :most] / rows.sigma[:, None]]))[0]
+    rest = g.r - basis @ (basis.T @ g.r)
+    return min(*apart, sqrt(float(rest @ rest) / (len(rest) - basis.shape[1])))
 
 
 def has_three(x: Array) -> bool:
@@ -126,36 +151,33 @@ def sharpest_wave(r: Array, dof: int) -> float:
     return min(1.0, len(power) * max(1 - share, 0.0) ** (dof / 2 - 1))
 
 
-def slow_waves(r: Array, g: Geometry, at: Array, sigma: Array) -> tuple[float, float]:
-    """Return the p-value of slow cosines of the places `at` (n, columns) that the model cannot imitate.
-
-    The second value is the standard deviation that is left without them.
+def slow_waves(r: Array, g: Geometry, rows: Rows) -> float:
+    """Return the p-value of slow cosines along the columns that the model cannot imitate.
 
     References
     ----------
     .. [1] Hart (1997), Nonparametric Smoothing and Lack-of-Fit Tests.
     """
     most = min(WAVES, g.dof // 4)
-    waves = cosines(at, g.Q.shape[1] + most) / sigma[:, None]
+    waves = cosines(rows.at, g.Q.shape[1] + most) / rows.sigma[:, None]
     waves = waves / (np.sqrt(np.einsum("ij,ij->j", waves, waves)) + TINY)
     for _ in range(2):  # twice is enough (Kahan): once leaves what rounding put back
         waves = waves - g.Q @ (g.Q.T @ waves)
     basis, R = np.linalg.qr(waves)
     kept = basis[:, np.abs(np.diagonal(R)) > 0.3][:, :most]
     m = kept.shape[1]
-    if m == 0:
-        return 1.0, g.s
     total, part = float(r @ r), float(np.sum((kept.T @ r) ** 2))
-    left = max(total - part, 0.0) / (g.dof - m)
-    return laws.f_tail(part / m / (left + TINY), m, g.dof - m), sqrt(left)
+    left = max(total - part, 0.0) / max(g.dof - m, 1)
+    return laws.f_tail(part / max(m, 1) / (left + TINY), m, g.dof - m)
 
 
 def cosines(at: Array, most: int) -> Array:
-    """Return slow cosines (n, waves), slowest first: of one column, or products over at most three."""
+    """Return slow cosines (n, waves), slowest first: `most` of one column, or up to 4 most products over three."""
     columns = min(at.shape[1], 3)
     if columns == 1:
         return np.cos(np.pi * at[:, :1] * np.arange(1, most + 1))
-    counts = sorted((c for c in product(range(7), repeat=columns) if 0 < sum(c) <= 6), key=sum)
-    tables = [np.cos(np.pi * at[:, [j]] * np.arange(7)) for j in range(columns)]
+    top = 6 if most < 4 * WAVES else 12
+    counts = sorted((c for c in product(range(top + 1), repeat=columns) if 0 < sum(c) <= top), key=sum)
+    tables = [np.cos(np.pi * at[:, [j]] * np.arange(top + 1)) for j in range(columns)]
     chosen = np.array(counts[: 4 * most]).T
     return np.prod([table[:, c] for table, c in zip(tables, chosen, strict=True)], axis=0)

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gradfit.library.axes import doses, places, rates
+from gradfit.library.axes import doses, places, rates, ratios
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Columns, Scan, ratios
+from gradfit.library.projection import Columns
+from gradfit.library.scan import Scan
 
 GROUP = "decay and growth"
 
@@ -21,11 +22,15 @@ def _amplitude(curve: Curve, rate: float, coefficient: float) -> np.float64:
     return coefficient * curve.y_unit * np.exp(rate * (curve.x_zero / curve.x_unit + (rate < 0)))
 
 
-def _growth_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _growth_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {"y0": _amplitude(curve, shapes[0], coefficients[0]), "k": -shapes[0] / curve.x_unit}
 
 
-def _decay_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _decay_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": _amplitude(curve, shapes[0], coefficients[0]),
         "tau": curve.x_unit / shapes[0],
@@ -33,8 +38,10 @@ def _decay_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[
     }
 
 
-def _two_phase_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
-    fast, slow = np.argsort(-np.abs(shapes))
+def _two_phase_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
+    fast, slow = (0, 1) if shapes[0] > shapes[1] else (1, 0)
     return {
         "a1": _amplitude(curve, shapes[fast], coefficients[fast]),
         "tau1": curve.x_unit / shapes[fast],
@@ -56,7 +63,9 @@ def _stretched(u: Array, tau: Array, beta: Array) -> Columns:
     return (np.exp(-((np.maximum(u, 0) / tau) ** beta)),)
 
 
-def _stretched_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _stretched_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "tau": shapes[0] * curve.x_unit,
@@ -69,7 +78,9 @@ def _weibull(u: Array, scale: Array, shape: Array) -> Columns:
     return (-np.expm1(-((np.maximum(u, 0) / scale) ** shape)),)
 
 
-def _weibull_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _weibull_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {"a": coefficients[0] * curve.y_unit, "scale": shapes[0] * curve.x_unit, "shape": shapes[1]}
 
 
@@ -77,7 +88,9 @@ def _gompertz(u: Array, rate: Array, u0: Array) -> Columns:
     return (np.exp(-np.exp(-rate * (u - u0))),)
 
 
-def _gompertz_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _gompertz_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "k": shapes[0] / curve.x_unit,

@@ -1,13 +1,17 @@
 """Kinetics and physics: enzymes, binding, uptake, and laws of temperature."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from gradfit.library.axes import LARGEST_EXPONENT, doses, rates
+from gradfit.library.axes import LARGEST_EXPONENT, Axis, doses, even, rates, ratios
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Axis, Columns, Scan, even, ratios
+from gradfit.library.projection import Columns
+from gradfit.library.scan import Scan
+
+Size = TypeVar("Size", float, Array)
 
 GROUP = "kinetics and physics"
 
@@ -18,7 +22,9 @@ def _saturation(u: Array, km: Array) -> Columns:
     return (u / (km + u),)
 
 
-def _michaelis_menten_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _michaelis_menten_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {"Vmax": coefficients[0] * curve.y_unit, "Km": shapes[0] * curve.x_unit}
 
 
@@ -26,7 +32,9 @@ def _inhibited(u: Array, km: Array, ki: Array) -> Columns:
     return (u / (km + u + u**2 / ki),)
 
 
-def _inhibition_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _inhibition_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {**_michaelis_menten_values(curve, shapes, coefficients), "Ki": shapes[1] * curve.x_unit}
 
 
@@ -42,7 +50,9 @@ def _binding(u: Array, kd: Array) -> Columns:
     return u / (kd + u), u + 0 * kd
 
 
-def _binding_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _binding_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "Bmax": coefficients[0] * curve.y_unit,
         "Kd": shapes[0] * curve.x_unit,
@@ -55,7 +65,9 @@ def _uptake(u: Array, ke: Array, ratio: Array) -> Columns:
     return (np.exp(-ke * u) - np.exp(-ke * ratio * u),)
 
 
-def _bateman_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _bateman_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     ke, ratio = shapes
     return {
         "a": coefficients[0] * curve.y_unit * (ratio - 1) / ratio,
@@ -77,14 +89,16 @@ def _thermal(u: Array, energy: Array) -> Columns:
     return (np.where(u > 0, np.exp(-energy * (1 / np.maximum(u, 1e-9) - 1)), 0.0),)
 
 
-def _arrhenius_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _arrhenius_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "A": coefficients[0] * curve.y_unit * np.exp(shapes[0]),
         "Ea": shapes[0] * GAS_CONSTANT * curve.x_unit,
     }
 
 
-def _decades_to_b(decades: float | Array, ahead: float | Array) -> float | Array:
+def _decades_to_b(decades: Size, ahead: Size) -> Size:
     """Return B for a pressure that grows by that many decades over the data; the pole is `ahead` before them."""
     return decades * ahead * (1 + ahead)
 
@@ -93,7 +107,9 @@ def _vapour(u: Array, ahead: Array, decades: Array) -> Columns:
     return (10 ** (-_decades_to_b(decades, ahead) * (1 / (u + ahead) - 1 / (1 + ahead))),)
 
 
-def _antoine_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _antoine_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     ahead, decades = shapes
     b = _decades_to_b(decades, ahead)
     return {

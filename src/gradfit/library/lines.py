@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradfit.library.axes import places, powers
+from gradfit.library.axes import places, powers, ratios
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Columns, Scan, finite, ratios, solved
+from gradfit.library.projection import Columns, finite, solved
+from gradfit.library.scan import Scan
 
 GROUP = "lines and polynomials"
 
@@ -27,15 +28,18 @@ class PolynomialGuess:
 
     def coefficients(self, curve: Curve) -> Array:
         """Return the coefficients of 1, x, x², ...: by way of Chebyshev's polynomials, which are well conditioned."""
-        kind = np.polynomial.Polynomial
-        columns = np.polynomial.chebyshev.chebvander(2 * curve.u - 1, len(self.names) - 1).T
-        series = np.polynomial.Chebyshev(solved(tuple(columns), curve.v, offset=False), domain=(0, 1))
-        in_u = series.convert(kind=kind, domain=(-1, 1))
-        in_x = in_u(kind([-curve.x_zero / curve.x_unit, 1 / curve.x_unit])).coef
-        coefficients = np.zeros(len(self.names))
-        coefficients[: in_x.size] = in_x * curve.y_unit
-        coefficients[0] += curve.y_zero
-        return coefficients
+        degree = len(self.names) - 1
+        columns = np.polynomial.chebyshev.chebvander(2 * curve.u - 1, degree).T
+        series = solved(tuple(columns), curve.v, offset=False)
+        slope = 2 / curve.x_unit
+        ahead = -1 - slope * curve.x_zero  # Chebyshev's variable is ahead + slope*x
+        in_x = np.zeros(degree + 1)
+        for c in np.polynomial.chebyshev.cheb2poly(series)[::-1]:
+            in_x = ahead * in_x + slope * np.roll(in_x, 1)  # the highest is still 0 and comes round as 0
+            in_x[0] += c
+        in_x = curve.y_unit * in_x
+        in_x[0] += curve.y_zero
+        return in_x
 
 
 def _proportional(x: Array, y: Array) -> dict[str, float]:
@@ -54,12 +58,16 @@ def _logarithm(x: Array, y: Array) -> dict[str, float]:
         return finite({"a": curve.level(level) - b * np.log(curve.x_unit), "b": b})
 
 
-def _power_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _power_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     b = shapes[0]
     return {"a": coefficients[0] * curve.y_unit / curve.x_unit**b, "b": b}
 
 
-def _power_offset_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _power_offset_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {**_power_values(curve, shapes, coefficients), "c": curve.level(coefficients[1])}
 
 
@@ -71,7 +79,9 @@ def _bent(u: Array, u0: Array) -> Columns:
     return np.minimum(u - u0, 0), np.maximum(u - u0, 0)
 
 
-def _broken_line_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _broken_line_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     unit = curve.y_unit / curve.x_unit
     return {
         "y0": curve.level(coefficients[2]),
@@ -81,24 +91,22 @@ def _broken_line_values(curve: Curve, shapes: Sequence[float], coefficients: Seq
     }
 
 
-def _pole(distance: Array) -> Array:
-    """Return the place of a pole that far left of the data (negative) or right of them."""
-    return distance + (distance > 0)
-
-
 def _rational_basis(u: Array, distance: Array) -> Columns:
-    return (1 / (u - _pole(distance)),)
+    # the pole lies that far left of the data (negative), or right of them, where u = 1
+    return (1 / (u - distance - (distance > 0)),)
 
 
-def _rational_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _rational_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     # level + rest/(x - pole), brought over one denominator
-    pole, rest = curve.place(_pole(shapes[0])), coefficients[0] * curve.x_unit * curve.y_unit
+    pole, rest = curve.place(shapes[0] + (shapes[0] > 0)), coefficients[0] * curve.x_unit * curve.y_unit
     level = curve.level(coefficients[1])
     return {"a": level - rest / pole, "b": -level / pole, "c": -1 / pole}
 
 
 def _polynomial(
-    name: str, title: str, about: str, example: tuple[float, ...], span: tuple[float, float]
+    name: str, about: str, *, example: tuple[float, ...], span: tuple[float, float]
 ) -> LibraryModel:
     names = tuple(f"c{i}" for i in range(len(example)))
     terms = ["c0", "c1*x", *(f"c{i}*x**{i}" for i in range(2, len(example)))]
@@ -111,7 +119,7 @@ def _polynomial(
     return LibraryModel(
         name=name,
         formula="y = " + " + ".join(terms),
-        title=title,
+        title="Parabola" if len(example) == 3 else f"Polynomial of degree {len(example) - 1}",
         about=about,
         meaning={key: f"{said} ({unit})" for key, said, unit in zip(names, what, units, strict=True)},
         group=GROUP,
@@ -149,31 +157,27 @@ MODELS = (
     ),
     _polynomial(
         "quadratic",
-        "Parabola",
         "One maximum or minimum, at x = -c1/(2*c2); also a line with a slight bend.",
-        (1.0, 4.0, -0.5),
-        (0.0, 10.0),
+        example=(1.0, 4.0, -0.5),
+        span=(0.0, 10.0),
     ),
     _polynomial(
         "cubic",
-        "Polynomial of degree 3",
         "A smooth curve with up to two turns. Not for use outside the range of the data.",
-        (1.0, 6.0, -2.0, 0.15),
-        (0.0, 10.0),
+        example=(1.0, 6.0, -2.0, 0.15),
+        span=(0.0, 10.0),
     ),
     _polynomial(
         "quartic",
-        "Polynomial of degree 4",
         "A smooth curve with up to three turns. Not for use outside the range of the data.",
-        (1.0, 1.0, -3.0, -0.5, 1.0),
-        (-2.0, 2.0),
+        example=(1.0, 1.0, -3.0, -0.5, 1.0),
+        span=(-2.0, 2.0),
     ),
     _polynomial(
         "quintic",
-        "Polynomial of degree 5",
         "A smooth curve with up to four turns. Not for use outside the range of the data.",
-        (0.0, 4.0, 0.5, -5.0, 0.0, 1.0),
-        (-2.0, 2.0),
+        example=(0.0, 4.0, 0.5, -5.0, 0.0, 1.0),
+        span=(-2.0, 2.0),
     ),
     LibraryModel(
         name="broken_line",

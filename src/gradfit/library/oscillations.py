@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.library.axes import LARGEST_EXPONENT
+from gradfit.library.axes import Axis, fastest_rate
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Axis, Columns, Search, finite, solved
+from gradfit.library.projection import Columns, finite, solved
+from gradfit.library.scan import Search
 
 GROUP = "oscillations"
 
@@ -69,6 +70,10 @@ def oscillation(u: Array, frequency: Array, rate: Array) -> Columns:
     return envelope * np.sin(angle), envelope * np.cos(angle)
 
 
+def _lasting(u: Array, frequency: Array) -> Columns:
+    return oscillation(u, frequency, np.zeros_like(frequency))
+
+
 @dataclass(frozen=True)
 class SpectrumGuess:
     """A guess for a*sin(2*pi*f*x + phi) + c, or for the same under exp(-x/tau).
@@ -105,30 +110,23 @@ class SpectrumGuess:
     def search(self, curve: Curve, top: float) -> Search:
         """Return the search around frequencies, and rates if there are any."""
         frequency = Axis(np.array([]), 1 / _FINER, ratio=False, limits=(_LOWEST, _BELOW * top))
-        rate = Axis(np.array(self.rates), 0.6, ratio=True, limits=(_SLOWEST, _limit(curve)))
+        rate = Axis(np.array(self.rates), 0.6, ratio=True, limits=(_SLOWEST, fastest_rate(curve)))
         if self.rates:
             return Search(curve, (frequency, rate), oscillation, offset=True)
-        return Search(
-            curve, (frequency,), lambda u, frequency: oscillation(u, frequency, 0 * frequency), offset=True
-        )
+        return Search(curve, (frequency,), _lasting, offset=True)
 
     def best_of_spectra(self, curve: Curve) -> Array:
         """Return the (frequency, rate) (g, 2) of the highest places of the spectra; (g, 1) for a sine that lasts."""
         rates = self.rates or (0.0,)
         top = min(highest_frequency(curve), _HIGHEST / len(rates))
         found: list[tuple[float, float, float]] = []
-        for rate in np.clip(rates, -_limit(curve), _limit(curve)):
+        for rate in np.clip(rates, -fastest_rate(curve), fastest_rate(curve)):
             frequencies, explained = spectrum(curve, rate, top)
             rising = np.r_[True, explained[1:] > explained[:-1]]
             peaks = np.flatnonzero(rising & np.r_[~rising[1:], True])
             best = peaks[np.argsort(-explained[peaks], kind="stable")[:_KEPT]]
-            found += [(-explained[i], frequencies[i], rate) for i in best]
+            found += [(-float(explained[i]), float(frequencies[i]), float(rate)) for i in best]
         return np.array([shape for _, *shape in sorted(found)[:_KEPT]])[:, : 2 if self.rates else 1]
-
-
-def _limit(curve: Curve) -> float:
-    """Return the fastest rate whose exponential stays finite between x = 0 and the data."""
-    return LARGEST_EXPONENT / max(curve.far, 1.0)
 
 
 MODELS = (

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gradfit.library.axes import doses, places, widths
+from gradfit.library.axes import doses, even, places, ratios, widths
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Columns, Scan, even, ratios
+from gradfit.library.projection import Columns
+from gradfit.library.scan import Scan
 
 GROUP = "peaks"
 
@@ -16,7 +17,9 @@ def _gaussian(u: Array, u0: Array, sigma: Array) -> Columns:
     return (np.exp(-0.5 * ((u - u0) / sigma) ** 2),)
 
 
-def _gaussian_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _gaussian_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "x0": curve.place(shapes[0]),
@@ -25,7 +28,9 @@ def _gaussian_values(curve: Curve, shapes: Sequence[float], coefficients: Sequen
     }
 
 
-def _two_gaussians_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _two_gaussians_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     terms = [(curve.place(shapes[i]), shapes[i + 1] * curve.x_unit, coefficients[i // 2]) for i in (0, 2)]
     (x1, sigma1, a1), (x2, sigma2, a2) = sorted(terms)
     return {
@@ -39,7 +44,9 @@ def _lorentzian(u: Array, u0: Array, gamma: Array) -> Columns:
     return (1 / (1 + ((u - u0) / gamma) ** 2),)
 
 
-def _lorentzian_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _lorentzian_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     values = _gaussian_values(curve, shapes, coefficients)
     return {"a": values["a"], "x0": values["x0"], "gamma": values["sigma"], "c": values["c"]}
 
@@ -54,7 +61,9 @@ def _pseudo_voigt(u: Array, u0: Array, w: Array, eta: Array) -> Columns:
     return (eta * lorentz + (1 - eta) * gauss,)
 
 
-def _pseudo_voigt_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _pseudo_voigt_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "x0": curve.place(shapes[0]),
@@ -71,7 +80,9 @@ def _voigt(u: Array, u0: Array, w: Array, share: Array) -> Columns:
     return (eta * lorentz / (np.pi * w) + (1 - eta) * gauss * np.sqrt(np.log(2) / np.pi) / w,)
 
 
-def _voigt_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _voigt_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     u0, w, share = shapes
     share = np.clip(share, 0.02, 0.98)
     gauss = np.sqrt((1 - 0.5346 * share) ** 2 - 0.2166 * share**2)  # Olivero & Longbothum (1977)
@@ -88,7 +99,9 @@ def _lognormal(u: Array, u0: Array, sigma: Array) -> Columns:
     return (np.exp(-0.5 * (np.log(np.maximum(u, 1e-300) / u0) / sigma) ** 2),)
 
 
-def _lognormal_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _lognormal_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "x0": shapes[0] * curve.x_unit,

@@ -5,10 +5,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from gradfit.library.axes import doses, places
+from gradfit.library.axes import doses, places, ratios
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Columns, Scan, ratios
+from gradfit.library.projection import Columns
+from gradfit.library.scan import Scan
 
 Size = TypeVar("Size", float, Array)
 
@@ -34,7 +35,9 @@ def _logistic5(u: Array, slope: Array, middle: Array, s: Array) -> Columns:
     return (1 / (1 + np.exp(-k * (u - u0))) ** s,)
 
 
-def _logistic3_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _logistic3_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "k": shapes[0] / curve.x_unit,
@@ -46,14 +49,18 @@ def _plateaus(curve: Curve, coefficients: Sequence[float]) -> dict[str, float]:
     return {"Bottom": curve.level(coefficients[1]), "Top": curve.level(coefficients[1] + coefficients[0])}
 
 
-def _logistic4_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _logistic4_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     values = {**_plateaus(curve, coefficients), "k": shapes[0] / curve.x_unit, "x0": curve.place(shapes[1])}
     if values["Top"] < values["Bottom"]:  # the same curve, told as a fall
         values |= {"Bottom": values["Top"], "Top": values["Bottom"], "k": -values["k"]}
     return values
 
 
-def _logistic5_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _logistic5_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     k, u0 = _richards(*shapes)
     return {**_plateaus(curve, coefficients), "k": k / curve.x_unit, "x0": curve.place(u0), "s": shapes[2]}
 
@@ -62,7 +69,9 @@ def _effect(u: Array, dose: Array, slope: Array) -> Columns:
     return (1 - 1 / (1 + (np.maximum(u, 0) / dose) ** slope),)
 
 
-def _dose_response_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _dose_response_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     values = {**_plateaus(curve, coefficients), "EC50": shapes[0] * curve.x_unit, "HillSlope": shapes[1]}
     # with a negative slope the power of dose 0 is infinite and has no derivative
     if values["Top"] < values["Bottom"] and curve.u[0] > 0:

@@ -8,7 +8,8 @@ from gradfit._lazy import special
 from gradfit.library.axes import places, widths
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
-from gradfit.library.scan import Columns, Scan
+from gradfit.library.projection import Columns
+from gradfit.library.scan import Scan
 
 GROUP = "steps"
 
@@ -21,7 +22,9 @@ def _tanh_step(u: Array, u0: Array, w: Array) -> Columns:
     return ((1 + np.tanh((u - u0) / w)) / 2,)
 
 
-def _tanh_step_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _tanh_step_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     return {
         "a": coefficients[0] * curve.y_unit,
         "x0": curve.place(shapes[0]),
@@ -30,7 +33,9 @@ def _tanh_step_values(curve: Curve, shapes: Sequence[float], coefficients: Seque
     }
 
 
-def _erf_step_values(curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]) -> Mapping[str, float]:
+def _erf_step_values(
+    curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
+) -> Mapping[str, float]:
     values = _tanh_step_values(curve, shapes, coefficients)
     return {"a": values["a"], "x0": values["x0"], "sigma": values["w"], "c": values["c"]}
 

@@ -64,11 +64,20 @@ def write(result: FitResult, path: str | PathLike[str], *, force: bool = False) 
     """
     target = Path(path)
     if target.is_dir():
-        raise OptionError(f"{target} is a folder; the report needs the name of a file", remedy=f"Name one: {target / 'report.html'}")
+        raise OptionError(
+            f"{target} is a folder; the report needs the name of a file",
+            remedy=f"Name one: {target / 'report.html'}",
+        )
     if target.exists() and not force:
-        raise OptionError(f"{target} is there already and was not overwritten", remedy="Name another file, or use --force (force=True)")
+        raise OptionError(
+            f"{target} is there already and was not overwritten",
+            remedy="Name another file, or use --force (force=True)",
+        )
     if not target.parent.is_dir():
-        raise OptionError(f"There is no folder {target.parent} to write {target.name} to", remedy=f"Make it first: mkdir -p {target.parent}")
+        raise OptionError(
+            f"There is no folder {target.parent} to write {target.name} to",
+            remedy=f"Make it first: mkdir -p {target.parent}",
+        )
     words = html(result).encode("utf-8")
     part = target.with_name(f".{target.name[:60]}.{os.getpid()}.part")
     try:

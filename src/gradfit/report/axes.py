@@ -45,7 +45,7 @@ class Axis:
     name, unit : str
         What stands at the end of the axis.
     log : bool
-        Whether it is logarithmic; low and high are then powers of ten.
+        Whether it is logarithmic.
     most : int
         About how many ticks it should have.
     at : tuple of float
@@ -61,10 +61,21 @@ class Axis:
     at: tuple[float, ...] | None = None
 
     @classmethod
-    def around(cls, values: Sequence[float] | Array, name: str = "", unit: str = "", *, pad: float = 0.04) -> "Axis":
+    def around(
+        cls,
+        values: Sequence[float] | Array,
+        name: str = "",
+        unit: str = "",
+        *,
+        pad: float = 0.04,
+        log: bool = False,
+    ) -> "Axis":
         """Return an axis that holds all finite values, with a margin; round a single value it is made wide enough."""
         finite = np.asarray(values, dtype=float)
         finite = finite[np.isfinite(finite)]
+        if log:
+            ends = cls.around(np.log10(finite), pad=pad)
+            return cls(10.0**ends.low, 10.0**ends.high, name, unit, log=True)
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         size = max(abs(low), abs(high))
         room = pad * (high / 2 - low / 2) * 2
@@ -106,7 +117,7 @@ class Axis:
         """The places of the ticks."""
         if not self.log or self.at is not None:
             return self._linear[0]
-        low, high = round(log10(self.low)), round(log10(self.high))
+        low, high = ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9)
         return [10.0**e for e in range(low, high + 1, max(1, ceil((high - low) / (self.most + 1))))]
 
     @property

@@ -78,7 +78,11 @@ class Chart:
 
     def write(self, x: float, y: float, words: str, cls: str = "", *, anchor: str = "start") -> "Chart":
         """Add a text at px coordinates."""
-        return self.add(tag("text", words, x=x, y=y, class_=cls or None, text_anchor=anchor if anchor != "start" else None))
+        return self.add(
+            tag(
+                "text", words, x=x, y=y, class_=cls or None, text_anchor=anchor if anchor != "start" else None
+            )
+        )
 
     def axes(self, *, upright_grid: bool = False) -> "Chart":
         """Add grid, ticks, axis line and the names at the ends of the axes."""
@@ -150,7 +154,9 @@ class Chart:
         x0 = self.frame.left
         return self.add(tag("rect", class_=cls, x=x0, y=y0, width=self.right - x0, height=y1 - y0))
 
-    def dots(self, xs: Array, ys: Array, cls: str = "dot", *, radius: float = 4, titles: Sequence[str] = ()) -> "Chart":
+    def dots(
+        self, xs: Array, ys: Array, cls: str = "dot", *, radius: float = 4, titles: Sequence[str] = ()
+    ) -> "Chart":
         """Add points; with titles each one answers the pointer within 10 px."""
         px, py = self.points(xs, ys)
         for i, (x, y) in enumerate(zip(px, py, strict=True)):
@@ -212,7 +218,9 @@ def _hexagon(x: float, y: float, size: float) -> str:
     return f"M{number(x)} {number(y - size)}l{a} {b}v{c}l-{a} {b}l-{a} -{b}v-{c}z"
 
 
-def quiet_corner(chart: Chart, xs: Array, ys: Array, *, width: float, height: float = 16) -> tuple[float, float]:
+def quiet_corner(
+    chart: Chart, xs: Array, ys: Array, *, width: float, height: float = 16
+) -> tuple[float, float]:
     """Return the px place (left, baseline) of a label of that size which is furthest from all points xs, ys in px."""
     lefts = np.linspace(chart.frame.left + 6, chart.right - width - 4, 9)
     tops = np.linspace(chart.frame.top + 4, chart.bottom - height - 6, 9)

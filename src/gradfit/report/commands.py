@@ -42,7 +42,12 @@ def given(result: FitResult) -> dict[str, object]:
     """
     out: dict[str, object] = {}
     for key, value in result.settings.items():
-        if value is None or key == "callback" or isinstance(value, str | int | float) and DEFAULTS.get(key) == value:
+        if (
+            value is None
+            or key == "callback"
+            or isinstance(value, str | int | float)
+            and DEFAULTS.get(key) == value
+        ):
             continue
         if isinstance(value, Loss):
             value = value.name if value.scale is None else f"{value.name}:{value.scale:g}"
@@ -116,7 +121,9 @@ def _option(value: object) -> str:
 
 def _option_part(part: object) -> str:
     if isinstance(part, Sequence) and not isinstance(part, str):
-        return ":".join("" if end is None or not isfinite(float(end)) else f"{float(end):.10g}" for end in part)
+        return ":".join(
+            "" if end is None or not isfinite(float(end)) else f"{float(end):.10g}" for end in part
+        )
     return f"{part:.10g}" if isinstance(part, float | int) else str(part)
 
 
@@ -165,7 +172,9 @@ def _literal(value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_literal(str(name))}: {_literal(part)}" for name, part in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{_literal(str(name))}: {_literal(part)}" for name, part in value.items()) + "}"
+        )
     if isinstance(value, Sequence):
         return f"({', '.join(_literal(part) for part in value)})" if value else "()"
     if isinstance(value, float) and not isfinite(value):
@@ -199,7 +208,9 @@ def numpy_code(expression: Expression, names: Mapping[str, str]) -> str:
     return done[-1][0]
 
 
-def _code(name: str, leaf: Sequence[object], parts: list[tuple[str, int]], names: Mapping[str, str]) -> tuple[str, int]:
+def _code(
+    name: str, leaf: Sequence[object], parts: list[tuple[str, int]], names: Mapping[str, str]
+) -> tuple[str, int]:
     if name in ("const", "text"):
         return (f"{leaf[0]:.17g}" if isinstance(leaf[0], float) else repr(leaf[0])), 9
     if name == "name":
@@ -212,7 +223,10 @@ def _code(name: str, leaf: Sequence[object], parts: list[tuple[str, int]], names
     inside = ", ".join(code for code, _ in parts)
     if name in _COMPARE:
         return f"({parts[0][0]} {_COMPARE[name]} {parts[1][0]})", 9
-    return f"np.heaviside({inside}, 1.0)" if name == "step" else f"{_CALLS.get(name, f'np.{name}')}({inside})", 9
+    return (
+        f"np.heaviside({inside}, 1.0)" if name == "step" else f"{_CALLS.get(name, f'np.{name}')}({inside})",
+        9,
+    )
 
 
 def _infix(name: str, parts: list[tuple[str, int]]) -> tuple[str, int]:
@@ -254,7 +268,15 @@ def scipy_twin(result: FitResult) -> str:
     body += [f"    {', '.join(inputs)} = X"] if len(inputs) > 1 else []
     body.append(f"    return {code}" + (" + 0*row" if not inputs else ""))
     function = [f"def model({', '.join([along, *(names[p.name] for p in free)])}):", *body]
-    lines = [*imports, "", *_columns(result, names, observed), "", *function, "", *_solved(result, along, observed)]
+    lines = [
+        *imports,
+        "",
+        *_columns(result, names, observed),
+        "",
+        *function,
+        "",
+        *_solved(result, along, observed),
+    ]
     return "\n".join(lines)
 
 
@@ -293,7 +315,10 @@ def _solved(result: FitResult, along: str, observed: str) -> list[str]:
         words.append(f"bounds=([{ends[0]}], [{ends[1]}])")
     if result.data.sigma is not None:
         words.append("sigma=sigma" + (", absolute_sigma=True" if result.data.absolute else ""))
-    ours = [" ".join(f"{value:.6g}" for value in values) for values in ([p.value for p in free], [p.stderr for p in free])]
+    ours = [
+        " ".join(f"{value:.6g}" for value in values)
+        for values in ([p.value for p in free], [p.stderr for p in free])
+    ]
     check = f"print(p, np.sqrt(np.diag(cov)))  # [{ours[0]}] [{ours[1]}]"
     if len(check) > _WIDTH:
         check = f"print(p, np.sqrt(np.diag(cov)))\n# [{ours[0]}]\n# [{ours[1]}]"

@@ -13,7 +13,7 @@ from gradfit.report.charts import Chart, Frame
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, short, upright
 from gradfit.report.page import pre, section
-from gradfit.report.parameters import joint_region, known
+from gradfit.report.parameters import joint_region
 from gradfit.report.residuals import against, residual_chart
 from gradfit.report.search import loss_chart
 from gradfit.report.subject import Subject
@@ -29,14 +29,20 @@ _ZERO = 1e-11  # of the largest singular value: a direction that the rows do not
 #: what a finding of each code says in short; {} stands for the parameters or the column it names
 TITLES: Mapping[str, tuple[str, str]] = {  # (with names, without)
     "structured-residuals": ("The residuals follow a pattern along {}.", "The residuals follow a pattern."),
-    "underfitting": ("The model misses the rows in a pattern along {}.", "The model misses the rows in a pattern."),
+    "underfitting": (
+        "The model misses the rows in a pattern along {}.",
+        "The model misses the rows in a pattern.",
+    ),
     "outliers": ("A few rows pull the fit.", "A few rows pull the fit."),
     "unequal-variance": ("The scatter changes along {}.", "The scatter is not the same everywhere."),
     "unidentifiable": ("{} cannot be told apart.", "The rows do not determine every parameter."),
     "strong-correlation": ("{} are known only together.", "Some parameters are known only together."),
     "at-bound": ("{} sits on a bound.", "A parameter sits on its bound."),
     "not-converged": ("The fit did not end at a minimum.", "The fit did not end at a minimum."),
-    "too-few-points": ("There are too few rows for these parameters.", "There are too few rows for these parameters."),
+    "too-few-points": (
+        "There are too few rows for these parameters.",
+        "There are too few rows for these parameters.",
+    ),
     "local-minimum": ("Another start ends lower.", "Another start ends lower."),
     "non-finite": ("Some numbers are not finite.", "Some numbers are not finite."),
     "sigma-too-small": ("The rows scatter more than sigma says.", "The rows scatter more than sigma says."),
@@ -66,7 +72,9 @@ def findings(subject: Subject) -> Markup:
         return Markup("")
     things = "thing stands" if len(raised) == 1 else "things stand"
     lead = f"{spelled(len(raised)).capitalize()} {things} between these rows and an answer to rely on."
-    return section("findings", "Findings", lead, *(_finding(subject, k, f) for k, f in enumerate(raised, start=1)))
+    return section(
+        "findings", "Findings", lead, *(_finding(subject, k, f) for k, f in enumerate(raised, start=1))
+    )
 
 
 def title(finding: Finding) -> Markup:
@@ -110,6 +118,8 @@ def _remedy(subject: Subject, finding: Finding) -> list[Markup]:
     if more is None:
         return [prose(finding.remedy, subject.names)]
     advice = ADVICE.get(finding.code, "Fit again with")
+    if finding.code == "not-converged" and "start" in more:
+        advice = "Look for the minimum from other starts, with"
     settings = commands.with_arguments(commands.given(result), more)
     lines = [commands.shell(result, settings) or commands.python(result, settings)]
     return [join([f"{advice} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
@@ -140,7 +150,9 @@ def _along(subject: Subject, finding: Finding) -> tuple[Array, Axis]:
             return xs, subject.x_axis
         return xs, Axis.around(xs[subject.shown], name, subject.unit_of(name), pad=0.03)
     xs = subject.result.fitted
-    return xs, Axis.around(xs[subject.shown], f"fitted {short(subject.result.response, 20)}", subject.unit, pad=0.03)
+    return xs, Axis.around(
+        xs[subject.shown], f"fitted {short(subject.result.response, 20)}", subject.unit, pad=0.03
+    )
 
 
 def in_bins(xs: Array, values: Array) -> tuple[Array, Array, Array]:
@@ -155,14 +167,20 @@ def in_bins(xs: Array, values: Array) -> tuple[Array, Array, Array]:
 
 def _pattern(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     xs, axis = _along(subject, finding)
-    chart = residual_chart(subject, xs, axis, f"Residuals against {axis.name}, with their running mean", _SMALL)
+    chart = residual_chart(
+        subject, xs, axis, f"Residuals against {axis.name}, with their running mean", _SMALL
+    )
     at, mean, _ = in_bins(xs[subject.shown], subject.residuals[subject.shown])
-    return chart.path(at, mean, "second").svg(), "Residuals; dashed: their running mean, which noise would keep near zero."
+    return chart.path(
+        at, mean, "second"
+    ).svg(), "Residuals; dashed: their running mean, which noise would keep near zero."
 
 
 def _spread(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     xs, axis = _along(subject, finding)
-    chart = residual_chart(subject, xs, axis, f"Residuals against {axis.name}, with their running scatter", _SMALL)
+    chart = residual_chart(
+        subject, xs, axis, f"Residuals against {axis.name}, with their running scatter", _SMALL
+    )
     at, _, rms = in_bins(xs[subject.shown], subject.residuals[subject.shown])
     chart.path(at, 2 * rms, "second").path(at, -2 * rms, "second")
     return chart.svg(), "Residuals; dashed: ±\u00a02 s.d. of the rows nearby; grey: of all rows."
@@ -174,7 +192,7 @@ def _valley(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     names = finding.evidence.get("parameters", ())
     every = list(result.params)
     pair = [every.index(str(name)) for name in names if name in every] if isinstance(names, tuple) else []
-    pair = sorted(k for k in pair if known(result.params[every[k]]))[:2]
+    pair = sorted(k for k in pair if subject.known(result.params[every[k]]))[:2]
     if len(pair) < 2:
         return Markup(""), ""
     chart = joint_region(subject, (pair[0], pair[1]), _SMALL, _SMALL_PHONE)
@@ -195,12 +213,19 @@ def _directions(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     chart = Chart(_DIRECTIONS, axis, Axis(-0.8, len(ratio) - 0.2, at=()), message).axes(upright_grid=True)
     chart.upright(_ZERO, "limit")
     at = float(chart.px(_ZERO))
-    chart.write(at - 6, 20, "not seen by the rows", "k-second fine", anchor="end").write(at + 6, 20, "determined", "mute fine")
+    chart.write(at - 6, 20, "not seen by the rows", "k-second fine", anchor="end").write(
+        at + 6, 20, "determined", "mute fine"
+    )
     levels = np.arange(len(ratio), dtype=float)
     for mask, cls in ((ratio >= _ZERO, "dot"), (ratio < _ZERO, "dot bad")):
         chart.dots(ratio[mask], levels[::-1][mask], cls, radius=5)
     lost = int((ratio < _ZERO).sum())
-    return chart.svg(), f"{spelled(lost).capitalize()} of {spelled(len(ratio))} directions of the parameters moves no row." if lost == 1 else f"{spelled(lost).capitalize()} of {spelled(len(ratio))} directions of the parameters move no row."
+    return (
+        chart.svg(),
+        f"{spelled(lost).capitalize()} of {spelled(len(ratio))} directions of the parameters moves no row."
+        if lost == 1
+        else f"{spelled(lost).capitalize()} of {spelled(len(ratio))} directions of the parameters move no row.",
+    )
 
 
 def _history(subject: Subject, finding: Finding) -> tuple[Markup, str]:

@@ -65,6 +65,7 @@ def prose(sentence: str, names: tuple[str, ...]) -> Markup:
     >>> prose("fix t0 = 0 & see `a`", ("t0",))
     'fix t<sub>0</sub> = 0 &amp; see <code>a</code>'
     """
+    sentence = re.sub(r"\bp ([<=]) ", "p\u00a0\\1\u00a0", sentence)
     special = [re.escape(name) for name in names if split_name(name)[1]]
     pattern = r"`[^`]+`" + "".join(rf"|(?<![\w.])(?:{name})(?![\w(])" for name in special)
     out: list[str] = []
@@ -161,7 +162,9 @@ class _Setter:
         exponent = self.set(ids[0], display=False)
         if exponent.length > _LONGEST_EXPONENT or "e<sup>" in exponent.body:
             return _call("exp", [self.set(ids[0], display=display)])
-        return _Set(join(["e", tag("sup", exponent.signed)]), _POWER, False, "letter", "letter", 1 + exponent.length)
+        return _Set(
+            join(["e", tag("sup", exponent.signed)]), _POWER, False, "letter", "letter", 1 + exponent.length
+        )
 
     def _div(self, ids: list[int], display: bool) -> _Set:  # noqa: FBT001 - one shape for the rules of the table
         above, below = (self.set(i, display=False) for i in ids)
@@ -177,7 +180,9 @@ class _Setter:
 def _add(a: _Set, b: _Set, *, sign: bool = False) -> _Set:
     minus = b.minus != sign
     right = replace(b, minus=False).inside(_PRODUCT if sign else _SUM)
-    body = join([a.inside(_SUM).body if not a.minus else a.signed, f" {MINUS if minus else '+'} ", right.body])
+    body = join(
+        [a.inside(_SUM).body if not a.minus else a.signed, f" {MINUS if minus else '+'} ", right.body]
+    )
     return _Set(body, _SUM, False, a.first, right.last, a.length + right.length + 3)
 
 
@@ -232,7 +237,9 @@ class Typeset:
             return 0
         nodes = self.right.nodes
         places = {i for i, node in enumerate(nodes) if node == ("name", name)}
-        return sum(node[1:].count(i) for node in nodes if node[0] not in ("const", "name", "text") for i in places)
+        return sum(
+            node[1:].count(i) for node in nodes if node[0] not in ("const", "name", "text") for i in places
+        )
 
     def html(self) -> Markup:
         """Return the formula as HTML."""

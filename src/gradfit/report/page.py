@@ -31,7 +31,9 @@ def day_text(day: date) -> str:
     return f"{day.day} {month} {day.year}"
 
 
-def page(title: str, source: str, made: str, parts: Sequence[tuple[str, str]], body: Iterable[Markup]) -> Markup:
+def page(
+    title: str, source: str, made: str, parts: Sequence[tuple[str, str]], body: Iterable[Markup]
+) -> Markup:
     """Return the whole document.
 
     Parameters
@@ -91,7 +93,9 @@ def plain(items: Iterable[tuple[str, str]]) -> Markup:
 
 def facts(items: Iterable[tuple[str, str]], kind: str = "") -> Markup:
     """Return a table-like list of short facts."""
-    return tag("dl", *(tag("div", tag("dt", a), tag("dd", b)) for a, b in items), class_=f"facts {kind}".strip())
+    return tag(
+        "dl", *(tag("div", tag("dt", a), tag("dd", b)) for a, b in items), class_=f"facts {kind}".strip()
+    )
 
 
 def cut(total: int, where: str) -> str:
@@ -104,7 +108,9 @@ def cut(total: int, where: str) -> str:
 def table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Return a table of numbers that scrolls on its own when it is wider than the page."""
     top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
-    lines = [tag("tr", tag("th", line[0], scope="row"), *(tag("td", cell) for cell in line[1:])) for line in rows]
+    lines = [
+        tag("tr", tag("th", line[0], scope="row"), *(tag("td", cell) for cell in line[1:])) for line in rows
+    ]
     whole = tag("table", top, tag("tbody", *lines), class_="data")
     return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=name)
 
@@ -123,4 +129,3 @@ def sentence_bold(words: Markup) -> Markup:
     if not end or "<" in words[:end] and words[:end].count("<") != words[:end].count(">"):
         return words
     return Markup(f"<b>{words[:end]}</b>{words[end:]}")
-

@@ -40,7 +40,7 @@ def parameters(subject: Subject) -> Markup:
     if not every:
         return section("parameters", "Parameters", "The model has no parameters; nothing was estimated.")
     parts = [_table(subject, every), small(*_note(subject, every))]
-    measured = [p for p in every if known(p)]
+    measured = [p for p in every if subject.known(p)]
     if (pair := most_correlated(subject)) is not None:
         parts.append(_together(subject, pair))
     if len(measured) > 2:
@@ -48,15 +48,15 @@ def parameters(subject: Subject) -> Markup:
     return section("parameters", "Parameters", _headline(subject, every), *parts)
 
 
-def known(parameter: ParameterResult) -> bool:
-    """Return whether a parameter has a standard error."""
-    return not parameter.fixed and parameter.determined and isfinite(parameter.stderr)
+def bare(value: float) -> str:
+    """Return a value that has no error, with six digits at most."""
+    return in_full(float(f"{value:.6g}"))
 
 
-def value_text(parameter: ParameterResult) -> Markup:
+def value_text(subject: Subject, parameter: ParameterResult) -> Markup:
     """Return "0.537 ± 0.036" with the unit, for running text."""
-    if not (known(parameter) and parameter.stderr > 0):
-        return join([with_unit(significant(parameter.value, 6), parameter.unit)])
+    if not subject.known(parameter):
+        return join([with_unit(bare(parameter.value), parameter.unit)])
     value, error, power = plus_minus(parameter.value, parameter.stderr)
     both = f"({value} ±\u00a0{error}){power}" if power else f"{value} ±\u00a0{error}"
     return join([with_unit(both, parameter.unit)])
@@ -65,7 +65,7 @@ def value_text(parameter: ParameterResult) -> Markup:
 def _headline(subject: Subject, every: list[ParameterResult]) -> Markup:
     free = [p for p in every if not p.fixed]
     lost = [p for p in free if not p.determined]
-    sure = [p for p in free if known(p)]
+    sure = [p for p in free if subject.known(p)]
     if not free:
         who = "The parameter was" if len(every) == 1 else f"All {spelled(len(every))} parameters were"
         return join([f"{who} given, not fitted."])
@@ -73,20 +73,32 @@ def _headline(subject: Subject, every: list[ParameterResult]) -> Markup:
         kept = _names([p for p in free if p.determined])
         verb = "is" if len(lost) == 1 else "are"
         if not kept:
-            who = "The one parameter is" if len(free) == 1 else f"None of the {spelled(len(free))} parameters is"
-            return join([f"{who}{' not' if len(free) == 1 else ''} determined by these rows."])
+            who = {1: "The one parameter is not", 2: "Neither of the two parameters is"}
+            none = f"None of the {spelled(len(free))} parameters is"
+            return join([f"{who.get(len(free), none)} determined by these rows."])
         has = "has a value" if len(free) - len(lost) == 1 else "have values"
         return join(["Only ", kept, f" {has}; ", _names(lost), f" {verb} not determined."])
-    if len(free) <= _MOST_NAMED and all(known(p) for p in free):
-        said = [join([upright(p.name), " is ", value_text(p)]) for p in free]
-        return join([*_commas(said), "."])
+    if len(free) <= _MOST_NAMED:
+        said = [join([upright(p.name), " is ", value_text(subject, p)]) for p in free]
+        return join([*_commas(said), "." if sure else ", without an error."])
     relative = {p.name: p.stderr / abs(p.value) for p in sure if p.value != 0}
     if not relative:
-        return join([f"{spelled(len(free)).capitalize()} parameters were fitted."])
-    best, worst = min(relative, key=lambda name: relative[name]), max(relative, key=lambda name: relative[name])
+        return join([f"{spelled(len(free)).capitalize()} parameters were fitted; none has an error."])
+    best, worst = (
+        min(relative, key=lambda name: relative[name]),
+        max(relative, key=lambda name: relative[name]),
+    )
     if best == worst:
         return join([upright(best), f" is known to {percent(relative[best])}."])
-    return join(["Best known is ", upright(best), f", to {percent(relative[best])}; least ", upright(worst), f", to {percent(relative[worst])}."])
+    return join(
+        [
+            "Best known is ",
+            upright(best),
+            f", to {percent(relative[best])}; least ",
+            upright(worst),
+            f", to {percent(relative[worst])}.",
+        ]
+    )
 
 
 def _names(parameters_: list[ParameterResult]) -> Markup:
@@ -105,10 +117,16 @@ def _commas(parts: list[Markup], last: str = " and ") -> list[str]:
 
 def _note(subject: Subject, every: list[ParameterResult]) -> list[str]:
     result = subject.result
-    if not any(known(p) for p in every):
+    if not any(subject.known(p) for p in every):
         return ["No parameter has a standard error here."]
-    law = "the normal law, as sigma was given" if result.data.absolute else f"Student’s t with {result.dof} degrees of freedom"
-    words = [f"± is one standard error; intervals use {law}. The thick part of a bar is one standard error, the thin part {subject.level}."]
+    law = (
+        "the normal law, as sigma was given"
+        if result.data.absolute
+        else f"Student’s t with {result.dof} degrees of freedom"
+    )
+    words = [
+        f"± is one standard error; intervals use {law}. The thick part of a bar is one standard error, the thin part {subject.level}."
+    ]
     if any(not p.determined for p in every):
         words.append(" A parameter that is not determined has no number, because none was measured.")
     return words
@@ -116,11 +134,14 @@ def _note(subject: Subject, every: list[ParameterResult]) -> list[str]:
 
 def _table(subject: Subject, every: list[ParameterResult]) -> Markup:
     units, starts = any(p.unit for p in every), any(p.start is not None for p in every)
-    span = bar_span(every, subject.result.level)
+    span = bar_span(subject, every)
     axis = tag("span", "Interval, per cent of the value")
     head = [tag("th", "Parameter", scope="col"), tag("th", "Value ± s.e.", scope="col")]
     head += [tag("th", "Unit", scope="col", class_="l")] if units else []
-    head += [tag("th", f"{subject.level} interval", scope="col"), tag("th", axis, _bar_axis(span), scope="col", class_="barcell l")]
+    head += [
+        tag("th", f"{subject.level} interval", scope="col"),
+        tag("th", axis, _bar_axis(span), scope="col", class_="barcell l"),
+    ]
     head += [tag("th", "Start", scope="col")] if starts else []
     rows = [_row(subject, p, span, units=units, starts=starts) for p in every]
     whole = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="ptab")
@@ -128,43 +149,46 @@ def _table(subject: Subject, every: list[ParameterResult]) -> Markup:
 
 
 def _row(subject: Subject, p: ParameterResult, span: float, *, units: bool, starts: bool) -> Markup:
-    value, interval = _cells(p, subject.result.level)
+    value, interval = _cells(subject, p)
     cells = [tag("th", tag("span", italic(p.name), class_="eq"), scope="row"), value]
     cells += [tag("td", tag("span", p.unit, class_="unit"), class_="l")] if units else []
-    cells += [tag("td", interval, class_="ci", data_level=subject.level), tag("td", _bar(p, subject.result.level, span), class_="barcell l")]
+    cells += [
+        tag("td", interval, class_="ci", data_level=subject.level),
+        tag("td", _bar(subject, p, span), class_="barcell l"),
+    ]
     start = "given" if p.fixed else "not needed" if p.start is None else in_full(float(f"{p.start:.3g}"))
     cells += [tag("td", start, class_="start")] if starts else []
     return tag("tr", *cells)
 
 
-def _cells(p: ParameterResult, level: float) -> tuple[Markup, str]:
+def _cells(subject: Subject, p: ParameterResult) -> tuple[Markup, str]:
     """Return the cell of the value, and the text of the interval."""
     if p.fixed:
-        return tag("td", tag("span", significant(p.value, 6), class_="val")), "fixed"
+        return tag("td", tag("span", bare(p.value), class_="val")), "fixed"
     if not p.determined:
         return tag("td", "not determined", class_="no-val"), "any"
     if p.at_bound or not isfinite(p.stderr):
-        return tag("td", tag("span", significant(p.value, 6), class_="val")), "at its bound" if p.at_bound else "none"
-    if p.stderr == 0:
-        return tag("td", tag("span", significant(p.value, 6), class_="val")), "no scatter"
+        return tag("td", tag("span", bare(p.value), class_="val")), "at its bound" if p.at_bound else "none"
+    if not subject.known(p):
+        return tag("td", tag("span", bare(p.value), class_="val")), "exact"
     text, error, power = plus_minus(p.value, p.stderr)
-    low, high = p.interval(level)
+    low, high = p.interval(subject.result.level)
     value = tag("span", text, class_="val")
     inner = ["(", value, f" ±\u00a0{error})", power] if power else [value, f" ±\u00a0{error}"]
     return tag("td", *inner), interval_text(low, high, p.value, p.stderr) if isfinite(low + high) else "any"
 
 
-def half_percent(p: ParameterResult, level: float) -> float:
+def half_percent(subject: Subject, p: ParameterResult) -> float:
     """Return half an interval in per cent of the value; nan where there is none."""
-    if not known(p) or p.value == 0:
+    if not subject.known(p) or p.value == 0:
         return float("nan")
-    low, high = p.interval(level)
+    low, high = p.interval(subject.result.level)
     return 100 * (high - low) / 2 / abs(p.value)
 
 
-def bar_span(every: list[ParameterResult], level: float) -> float:
+def bar_span(subject: Subject, every: list[ParameterResult]) -> float:
     """Return the per cent at the ends of the bars: the widest interval fits, unless it is wider than its value."""
-    widths = [width for p in every if isfinite(width := half_percent(p, level)) and 0 < width < 100]
+    widths = [width for p in every if isfinite(width := half_percent(subject, p)) and 0 < width < 100]
     if not widths:
         return _WIDEST
     tenth = 10.0 ** np.floor(np.log10(max(widths)))
@@ -174,17 +198,26 @@ def bar_span(every: list[ParameterResult], level: float) -> float:
 def _bar_axis(span: float) -> Markup:
     ends = 0.625 * span
     marks = [
-        tag("text", f"{sign}{in_full(ends)}{THIN}%" if sign else "0", x=x, y=11, text_anchor="middle", class_="tick")
+        tag(
+            "text",
+            f"{sign}{in_full(ends)}{THIN}%" if sign else "0",
+            x=x,
+            y=11,
+            text_anchor="middle",
+            class_="tick",
+        )
         for x, sign in ((42.5, MINUS), (105, ""), (167.5, "+"))
     ]
-    return Markup(f'<svg class="chart" viewBox="0 0 210 14" width="210" height="14" aria-hidden="true">{join(marks)}</svg>')
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 210 14" width="210" height="14" aria-hidden="true">{join(marks)}</svg>'
+    )
 
 
-def _bar(p: ParameterResult, level: float, span: float) -> Markup:
+def _bar(subject: Subject, p: ParameterResult, span: float) -> Markup:
     """Return the bar of one interval: 100 px to either side are `span` per cent of the value."""
     grid = join(tag("line", class_="grid", x1=x, x2=x, y1=-9, y2=31) for x in (42.5, 105, 167.5))
     arrows = tag("path", class_="arrow", d="M2 11l8-4.5v9zM208 11l-8-4.5v9z")
-    wide = half_percent(p, level)
+    wide = half_percent(subject, p)
     if not p.fixed and not p.determined:
         line = Markup('<line class="whisk bad" x1="8" x2="202" y1="11" y2="11" stroke-dasharray="3 4"/>')
         return _bar_svg("not determined", grid, line, arrows)
@@ -199,7 +232,9 @@ def _bar(p: ParameterResult, level: float, span: float) -> Markup:
         arrows if bad else Markup(""),
         tag("circle", class_="dot", cx=105, cy=11, r=4.5),
     ]
-    message = f"Interval: ±{significant(wide)}{THIN}% of the value; standard error: ±{significant(error)}{THIN}%"
+    message = (
+        f"Interval: ±{significant(wide)}{THIN}% of the value; standard error: ±{significant(error)}{THIN}%"
+    )
     return _bar_svg(message, tag("title", message), grid, *marks)
 
 
@@ -211,7 +246,7 @@ def _bar_svg(message: str, *marks: Markup) -> Markup:
 def most_correlated(subject: Subject) -> tuple[int, int] | None:
     """Return the places of the two known parameters with the strongest correlation; None when there are not two."""
     every = list(subject.result.params.values())
-    places = [i for i, p in enumerate(every) if known(p) and p.stderr > 0]
+    places = [i for i, p in enumerate(every) if subject.known(p)]
     if len(places) < 2:
         return None
     among = np.abs(np.asarray(subject.result.correlation)[np.ix_(places, places)])
@@ -238,14 +273,12 @@ def _together(subject: Subject, pair: tuple[int, int]) -> Markup:
     rho = float(np.asarray(subject.result.correlation)[pair])
     chart = joint_region(subject, pair, _JOINT_WIDE, _JOINT_PHONE)
     caption = tag("figcaption", "Ellipse: both together. Cross: each interval alone.")
-    if abs(rho) > 0.9:
-        shape = f"It is narrow because the two move {'together' if rho > 0 else 'against each other'}"
-        advice = "Quote them together, or ask for one at a fixed value of the other."
-    else:
-        shape, advice = "It is wide: each is known nearly as well as if the other were given", ""
+    narrow = f"It is narrow because the two move {'together' if rho > 0 else 'against each other'}: "
+    gain = percent(1 - (1 - rho**2) ** 0.5)
     said = [
         "Any pair of ", upright(a.name), " and ", upright(b.name),
-        f" inside the ellipse fits the rows ({subject.level}). {shape}: correlation {fixed(rho, 2 if abs(rho) < 0.995 else 4)}. {advice}",
+        f" inside the ellipse fits the rows ({subject.level}). {narrow if abs(rho) > 0.9 else 'Their '}correlation",
+        f"{' ' if abs(rho) > 0.9 else ' is '}{_correlation(rho)}. Were one of them known, the error of the other would fall by {gain}.",
     ]  # fmt: skip
     of = "the two most correlated" if len(subject.result.params) > 2 else "both at once"
     left = tag("div", tag("h3", of.capitalize()), small(*said))
@@ -261,7 +294,9 @@ def joint_region(subject: Subject, pair: tuple[int, int], wide: Frame, phone: Fr
     angle = np.linspace(0, 2 * np.pi, 121)
     xs = a.value + radius * a.stderr * np.cos(angle)
     ys = b.value + radius * b.stderr * (rho * np.cos(angle) + (1 - rho**2) ** 0.5 * np.sin(angle))
-    message = f"Joint {subject.level} region of {a.name} and {b.name}: an ellipse, correlation {fixed(rho, 2)}"
+    message = (
+        f"Joint {subject.level} region of {a.name} and {b.name}: an ellipse, correlation {fixed(rho, 2)}"
+    )
     x_axis, y_axis = Axis.around(xs, a.name, a.unit, pad=0.08), Axis.around(ys, b.name, b.unit, pad=0.08)
 
     def draw(frame: Frame) -> Chart:
@@ -272,7 +307,9 @@ def joint_region(subject: Subject, pair: tuple[int, int], wide: Frame, phone: Fr
         title = f"fit: {a.name} = {significant(a.value, 4)}, {b.name} = {significant(b.value, 4)}"
         chart.dots(np.array([a.value]), np.array([b.value]), "dot", radius=4.5, titles=[title])
         px, py = float(chart.px(a.value)), float(chart.py(b.value))
-        return chart.write(px - 8 if rho < 0 else px + 8, py - 8, "fit", "k-ink halo", anchor="end" if rho < 0 else "start")
+        return chart.write(
+            px - 8 if rho < 0 else px + 8, py - 8, "fit", "k-ink halo", anchor="end" if rho < 0 else "start"
+        )
 
     return twice(draw, wide, phone)
 
@@ -282,13 +319,24 @@ def _correlations(subject: Subject, measured: list[ParameterResult]) -> Markup:
     names = list(subject.result.params)
     correlation = np.asarray(subject.result.correlation)
     if len(measured) > _MOST_CORRELATED:
-        pairs = [(names.index(a.name), names.index(b.name)) for k, a in enumerate(measured) for b in measured[k + 1 :]]
+        pairs = [
+            (names.index(a.name), names.index(b.name))
+            for k, a in enumerate(measured)
+            for b in measured[k + 1 :]
+        ]
         strongest = sorted(pairs, key=lambda at: -abs(correlation[at]))[:10]
-        rows = [[join([upright(names[i]), ", ", upright(names[j])]), _correlation(correlation[i, j])] for i, j in strongest]
+        rows = [
+            [join([upright(names[i]), ", ", upright(names[j])]), _correlation(correlation[i, j])]
+            for i, j in strongest
+        ]
         return table_on_request("The ten strongest correlations", ["Pair", "correlation"], rows)
     at = [names.index(p.name) for p in measured]
     rows = [
-        [upright(names[i]), *(_correlation(correlation[i, j]) if j < i else "1" if i == j else "" for j in at)] for i in at
+        [
+            upright(names[i]),
+            *(_correlation(correlation[i, j]) if j < i else "1" if i == j else "" for j in at),
+        ]
+        for i in at
     ]
     return table_on_request("All correlations", ["", *(upright(names[i]) for i in at)], rows)
 
@@ -299,4 +347,3 @@ def _correlation(value: float) -> str:
         return "none"
     gap = 1 - abs(float(value))
     return fixed(float(value), 2 if gap > 0.01 else 4 if gap > 1e-4 else 8)
-

@@ -5,7 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.notation import count, fixed, in_full, listing, plus_minus, reach, significant, with_unit
+from gradfit.notation import (
+    count,
+    fixed,
+    in_full,
+    listing,
+    plus_minus,
+    reach,
+    spelled,
+    significant,
+    with_unit,
+)
 from gradfit.report.axes import Axis
 from gradfit.report.charts import PHONE, WIDE, Chart, Frame, quiet_corner, twice
 from gradfit.report.markup import Markup, join, tag
@@ -38,20 +48,48 @@ def _headline(subject: Subject) -> Markup:
         return join([f"The {subject.noun} passes through ", "every row." if result.n > 1 else "the one row."])
     if subject.codes & {"structured-residuals", "underfitting"}:
         return join([f"The {subject.noun} misses the rows in a pattern, by up to {subject.amount(miss)}."])
-    if result.verdict == "no" and (curve := subject.curve) is not None and curve.banded and subject.result.inputs:
-        half = float(np.nanmax(curve.half(curve.readings)))
-        span = with_unit(reach(float(curve.x[0]), float(curve.x[-1])), subject.unit_of(subject.x_name))
-        return join(["For ", upright(subject.x_name), f" of {span}, a reading is foretold to ±\u00a0{subject.amount(half)}."])
+    if subject.codes & {"not-converged", "local-minimum"} or not result.converged:
+        return join(
+            [f"This {subject.noun} is not yet the best one: rows lie up to {subject.amount(miss)} off it."]
+        )
+    if (
+        "unidentifiable" in subject.codes
+        and (curve := subject.curve) is not None
+        and curve.banded
+        and result.inputs
+    ):
+        half = float(np.nanmax(curve.half(curve.band)))
+        ends = float(curve.x[0]), float(curve.x[-1])
+        span = with_unit(
+            reach(*ends) if ends[1] > ends[0] else in_full(ends[0]), subject.unit_of(subject.x_name)
+        )
+        return join(
+            [
+                "For ",
+                upright(subject.x_name),
+                f" of {span} the {subject.noun} itself is known to ±\u00a0{subject.amount(half)}.",
+            ]
+        )
     if (off := subject.flagged & subject.shown).any():
         inside = float(np.abs(result.residuals[subject.shown & ~off]).max(initial=0.0))
         rows = listing([f"{row:.0f}" for row in result.data.rows[off]], most=4)
         lie = f"{fixed(result.n - int(off.sum()), 0)} of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}"
-        return join([f"{lie}; {'row' if off.sum() == 1 else 'rows'} {rows} {'does' if off.sum() == 1 else 'do'} not."])
+        return join(
+            [f"{lie}; {'row' if off.sum() == 1 else 'rows'} {rows} {'does' if off.sum() == 1 else 'do'} not."]
+        )
     if result.n > 100:
         inside = float(np.quantile(np.abs(result.residuals[subject.shown]), 0.95))
-        return join([f"95 in 100 of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}."])
+        return join(
+            [
+                f"95 in 100 of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}."
+            ]
+        )
     shape = {"line": "a straight line", "level": "one level"}.get(subject.noun, f"the {subject.noun}")
     verb = "lies" if result.n == 1 else "lie"
+    if subject.noun == "model":
+        return join(
+            [f"{subject.rows(capital=True)} {verb} within {subject.amount(miss)} of the fitted values."]
+        )
     return join([f"{subject.rows(capital=True)} {verb} on {shape}, within {subject.amount(miss)}."])
 
 
@@ -64,20 +102,30 @@ def _limits(subject: Subject, curve: Curve | None) -> Axis:
     span = core.high / 2 - core.low / 2
     ends = np.r_[curve.mean, *curve.readings, *curve.band]
     ends = ends[np.isfinite(ends)]
-    return Axis.around(np.r_[rows, np.clip(ends, core.low - span, core.high + span)], subject.result.response, subject.unit)
+    return Axis.around(
+        np.r_[rows, np.clip(ends, core.low - span, core.high + span)], subject.result.response, subject.unit
+    )
 
 
 def _curve(subject: Subject) -> Markup:
     curve = subject.curve
     y_axis = _limits(subject, curve)
-    bands = f", with its {subject.level} band and the band of new readings" if curve is not None and curve.banded else ""
-    message = f"{count(subject.result.n, 'row')} of {subject.result.response} and the fitted {subject.noun}{bands}"
+    bands = (
+        f", with its {subject.level} band and the band of new readings"
+        if curve is not None and curve.banded
+        else ""
+    )
+    message = (
+        f"{count(subject.result.n, 'row')} of {subject.result.response} and the fitted {subject.noun}{bands}"
+    )
 
     def draw(frame: Frame) -> Chart:
         chart = Chart(frame, subject.x_axis, y_axis, message).axes()
         _draw_bands(chart, curve)
         if subject.crowded:
-            chart.hexagons(subject.x[subject.shown], subject.result.data.y[subject.shown], size=4 if frame.phone else 5)
+            chart.hexagons(
+                subject.x[subject.shown], subject.result.data.y[subject.shown], size=4 if frame.phone else 5
+            )
             _draw_edges(chart, curve)
         if curve is not None:
             chart.path(curve.x, curve.mean, "fit")
@@ -175,15 +223,24 @@ def _notes_of_curve(subject: Subject) -> list[Markup]:
         words = f"The <b>inner band</b> holds the {subject.noun}, the <b>outer band</b> a new reading, each at {subject.level}"
         notes.append(tag("p", Markup(words), along, "."))
     elif curve is not None:
-        notes.append(tag("p", f"No band is drawn: the rows do not say how far the {subject.noun} may lie off."))
+        why = (
+            "there is no scatter"
+            if subject.exact
+            else f"the rows do not say how far the {subject.noun} may lie off"
+        )
+        notes.append(tag("p", f"No band is drawn: {why}."))
     else:
         notes.append(tag("p", "The model is known at the rows only; it is not drawn between them."))
     if subject.crowded:
-        notes.append(tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them."))
+        notes.append(
+            tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them.")
+        )
     if subject.result.inputs:
         notes.append(tag("p", "Nothing is drawn outside the measured range."))
     if lost := subject.result.n - int(subject.shown.sum()):
-        notes.append(tag("p", f"{count(lost, 'row')} {'is' if lost == 1 else 'are'} not finite and not drawn."))
+        notes.append(
+            tag("p", f"{count(lost, 'row')} {'is' if lost == 1 else 'are'} not finite and not drawn.")
+        )
     return [*notes, _readings(subject, curve)]
 
 
@@ -193,7 +250,7 @@ def _readings(subject: Subject, curve: Curve | None) -> Markup:
         return Markup("")
     ticks = [tick for tick in subject.x_axis.ticks if curve.x[0] <= tick <= curve.x[-1]]
     step = max(1, (len(ticks) - 1) // 2)
-    chosen = ticks[:: step][:3]
+    chosen = ticks[::step][:3]
     items: list[tuple[str, str]] = []
     for tick in chosen:
         mean, error = (float(np.interp(tick, curve.x, part)) for part in (curve.mean, curve.stderr))
@@ -203,7 +260,13 @@ def _readings(subject: Subject, curve: Curve | None) -> Markup:
         items.append((join([upright(subject.x_name), at]), with_unit(both, subject.unit)))
     if not items:
         return Markup("")
-    return join([tag("h3", f"Read from the {subject.noun}"), facts(items, "reads"), tag("p", f"± one standard error of the {subject.noun}.")])
+    return join(
+        [
+            tag("h3", f"Read from the {subject.noun}"),
+            facts(items, "reads"),
+            tag("p", f"± one standard error of the {subject.noun}."),
+        ]
+    )
 
 
 def _against_fitted(subject: Subject) -> Markup:
@@ -234,21 +297,27 @@ def _against_fitted(subject: Subject) -> Markup:
 
 def _cloud(chart: Chart, subject: Subject, xs: Array, ys: Array, mask: NDArray[np.bool_]) -> None:
     if subject.hover:
-        chart.dots(xs[mask], ys[mask], "dot", radius=4, titles=[subject.titles[i] for i in np.flatnonzero(mask)])
+        chart.dots(
+            xs[mask], ys[mask], "dot", radius=4, titles=[subject.titles[i] for i in np.flatnonzero(mask)]
+        )
         bad = subject.flagged & subject.shown
-        chart.dots(xs[bad], ys[bad], "dot bad", radius=4.25, titles=[subject.titles[i] for i in np.flatnonzero(bad)])
+        chart.dots(
+            xs[bad], ys[bad], "dot bad", radius=4.25, titles=[subject.titles[i] for i in np.flatnonzero(bad)]
+        )
     else:
         chart.specks(xs[mask], ys[mask])
 
 
 def _notes_of_plane(subject: Subject) -> list[Markup]:
-    names = join([", ".join(upright(name) for name in subject.result.inputs[:4])])
-    more = f" and {len(subject.result.inputs) - 4} more" if len(subject.result.inputs) > 4 else ""
-    notes = [
-        tag("p", "A row ", tag("b", "on the line"), f" is fitted exactly. The model has {len(subject.result.inputs)} inputs: ", Markup(names), f"{more}."),
-    ]
+    number = len(subject.result.inputs)
+    names = join(join([", " if k else "", upright(name)]) for k, name in enumerate(subject.result.inputs[:4]))
+    more = f" and {number - 4} more" if number > 4 else ""
+    said = f" is fitted exactly. The model has {spelled(number)} inputs: "
+    notes = [tag("p", "A row ", tag("b", "on the line"), said, names, f"{more}.")]
     if subject.crowded:
-        notes.append(tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them."))
+        notes.append(
+            tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them.")
+        )
     return notes
 
 
@@ -256,11 +325,18 @@ def _each_input(subject: Subject) -> Markup:
     """Return what the rows look like along each input: observed in ink, fitted in blue."""
     panels: list[Markup] = []
     data, shown = subject.result.data, subject.shown
-    y_axis = Axis.around(np.r_[data.y[shown], subject.result.fitted[shown]], subject.result.response, subject.unit)
+    y_axis = Axis.around(
+        np.r_[data.y[shown], subject.result.fitted[shown]], subject.result.response, subject.unit
+    )
     for name in subject.result.inputs[:_MOST_INPUTS]:
         x = data.columns[name]
         message = f"{subject.result.response} against {name}: observed and fitted"
-        chart = Chart(Frame("", 318, 220, right=8, top=30, bottom=40), Axis.around(x[shown], name, subject.unit_of(name)), y_axis, message).axes()
+        chart = Chart(
+            Frame("", 318, 220, right=8, top=30, bottom=40),
+            Axis.around(x[shown], name, subject.unit_of(name)),
+            y_axis,
+            message,
+        ).axes()
         if subject.crowded:
             chart.hexagons(x[shown], data.y[shown], size=4)
         else:
@@ -281,7 +357,10 @@ def _numbers(subject: Subject) -> Markup:
     inputs = list(result.inputs[:6])
     head: Sequence[str] = [
         "Row",
-        *(join([upright(name), f", {subject.unit_of(name)}" if subject.unit_of(name) else ""]) for name in inputs),
+        *(
+            join([upright(name), f", {subject.unit_of(name)}" if subject.unit_of(name) else ""])
+            for name in inputs
+        ),
         join([upright(result.response), unit]),
         f"{subject.noun}{unit}",
         f"residual{unit}",
@@ -305,4 +384,3 @@ def _numbers(subject: Subject) -> Markup:
     if len(result.inputs) > len(inputs):
         words += f" Inputs beyond the sixth are left out: {listing(result.inputs[6:])}."
     return table_on_request("The numbers behind this picture", head, rows, words)
-

@@ -25,7 +25,8 @@ def residuals(subject: Subject) -> Markup:
     lead = headline(subject)
     if subject.exact or subject.result.n < 2 or not subject.shown.any():
         return section("residuals", "Residuals", lead, _noted(subject))
-    panels = [_along_x(subject), _in_order(subject)]
+    panels = [_along_x(subject)] if subject.result.inputs else []
+    panels.append(_in_order(subject))
     if int(subject.shown.sum()) >= _FEWEST and subject.scatter > 0:
         panels.append(_quantiles(subject))
     note = _grey(subject) if subject.scatter > 0 else ""
@@ -39,7 +40,7 @@ def _noted(subject: Subject) -> Markup:
     if not noted:
         return Markup("")
     lines = [tag("p", prose(finding.message, subject.names), class_="small") for finding in noted]
-    return tag("div", tag("h3", "Noted, not raised"), *lines, class_="below words")
+    return tag("div", tag("h3", "Noted, not raised"), *lines, class_="below")
 
 
 def headline(subject: Subject) -> str:
@@ -63,15 +64,23 @@ def headline(subject: Subject) -> str:
     if "not-converged" in codes or not result.converged:
         return f"The {subject.noun} may still move: these residuals are not those of a minimum."
     if not result.checks:
-        return "Too few rows to tell the residuals from noise." if result.dof < 4 else "The residuals were not tested."
+        return (
+            "Too few rows to tell the residuals from noise."
+            if result.dof < 4
+            else "The residuals were not tested."
+        )
     return f"What the {subject.noun} leaves over looks like noise."
 
 
 def _grey(subject: Subject) -> str:
     two = with_unit(significant(2 * subject.scatter), subject.residual_unit)
     words = f"Grey: ±\u00a02 s.d. ({two})" if not subject.weighted else "Grey: ±\u00a02 s.d. of each row"
-    last = f"; in the third, where {subject.level} of bell-shaped samples of this size lie" if subject.shown.sum() >= _FEWEST else ""
-    return f"{words}{last}.{' Hover or press a point for its row.' if subject.hover else ''}"
+    last = (
+        f"; in the third, where {subject.level} of bell-shaped samples of this size lie"
+        if subject.shown.sum() >= _FEWEST
+        else ""
+    )
+    return f"{words}{last if subject.result.inputs else last.replace('third', 'second')}.{' Hover or press a point for its row.' if subject.hover else ''}"
 
 
 def residual_axis(subject: Subject) -> Axis:
@@ -108,7 +117,9 @@ def name_rows(chart: Chart, subject: Subject, rows: NDArray[np.bool_], xs: Array
         px, py = (float(v) for v in (chart.px(xs[i]), chart.py(chart.y.clip(ys[i : i + 1]))[0]))
         end = px > chart.right - 60
         words = f"row {subject.result.data.rows[i]:.0f}"
-        chart.write(px - 9 if end else px + 9, py + 4, words, "k-second halo", anchor="end" if end else "start")
+        chart.write(
+            px - 9 if end else px + 9, py + 4, words, "k-second halo", anchor="end" if end else "start"
+        )
     return chart
 
 
@@ -128,7 +139,9 @@ def _along(subject: Subject) -> tuple[Array, Axis]:
     if len(subject.result.inputs) == 1:
         return subject.x, subject.x_axis
     fitted = subject.result.fitted
-    return fitted, Axis.around(fitted[subject.shown], f"fitted {subject.result.response}"[:28], subject.unit, pad=0.03)
+    return fitted, Axis.around(
+        fitted[subject.shown], f"fitted {subject.result.response}"[:28], subject.unit, pad=0.03
+    )
 
 
 def against(subject: Subject, frame: Frame = PANEL) -> Chart:
@@ -142,8 +155,16 @@ def _along_x(subject: Subject) -> Markup:
     ordered = subject.residuals[subject.shown][np.argsort(xs[subject.shown], kind="stable")]
     lag = neighbours(ordered)
     name = upright(subject.x_name) if len(subject.result.inputs) == 1 else text("the fitted value")
-    found = "a pattern is left" if subject.codes & {"structured-residuals", "underfitting"} else "no pattern raised"
-    said = f"Neighbours correlate by {fixed(lag, 2, plus=True)}." if np.isfinite(lag) else "Too few rows for a pattern."
+    found = (
+        "a pattern is left"
+        if subject.codes & {"structured-residuals", "underfitting"}
+        else "no pattern raised"
+    )
+    said = (
+        f"Neighbours correlate by {fixed(lag, 2, plus=True)}."
+        if np.isfinite(lag)
+        else "Too few rows for a pattern."
+    )
     return _panel(join(["Against ", name, f": {found}" if np.isfinite(lag) else ""]), said, against(subject))
 
 
@@ -151,11 +172,20 @@ def _in_order(subject: Subject) -> Markup:
     n, shown = subject.result.n, subject.shown
     order = np.asarray(subject.result.data.rows, dtype=float)
     axis = Axis.around(order[shown], "row", pad=0.03)
-    axis = replace(axis, at=tuple(tick for tick in counting(int(order[shown].max()), about=4) if tick >= axis.low))
+    axis = replace(
+        axis,
+        at=tuple(
+            tick for tick in counting(int(order[shown].max()), about=6 if n < 1000 else 4) if tick >= axis.low
+        ),
+    )
     values = subject.residuals[shown]
     drift = _rank_correlation(values)
     found = "" if n < 3 else ": no drift" if abs(drift) * (n - 1) ** 0.5 < 3.3 else ": they drift"
-    said = f"Rank correlation with the row: {fixed(drift, 2, plus=True)}." if n > 2 else "Too few rows for a drift."
+    said = (
+        f"Rank correlation with the row: {fixed(drift, 2, plus=True)}."
+        if n > 2
+        else "Too few rows for a drift."
+    )
     chart = residual_chart(subject, order, axis, "Residuals in the order of the rows")
     return _panel(join([f"In order{found}"]), said, chart)
 
@@ -189,7 +219,9 @@ def _quantiles(subject: Subject) -> Markup:
     quantile, low, high = envelope(n, at + 1.0, subject.result.level)
     axis = residual_axis(subject)
     ends = float(max(2.3, np.abs(quantile).max() * 1.05))
-    chart = Chart(PANEL, Axis(-ends, ends, "normal quantile"), axis, "Sorted residuals against normal quantiles")
+    chart = Chart(
+        PANEL, Axis(-ends, ends, "normal quantile"), axis, "Sorted residuals against normal quantiles"
+    )
     scale = subject.scatter
     chart.axes().band(quantile, axis.clip(low * scale), axis.clip(high * scale), "quiet")
     chart.path(quantile, axis.clip(scale * quantile), "zero")
@@ -203,7 +235,7 @@ def _quantiles(subject: Subject) -> Markup:
     largest = float(np.abs(values).max()) / scale
     short, usual, long = largest_of(n, np.array([0.025, 0.5, 0.975]))
     found = "short tails" if largest < short else "long tails" if largest > long else "usual tails"
-    said = f"The largest is {fixed(largest, 1)} s.d.; of {fixed(n, 0)} such rows {fixed(usual, 1)} is usual."
+    said = f"Largest: {fixed(largest, 1)} s.d.; usual for {fixed(n, 0)} rows: {fixed(float(usual), 1)}."
     return _panel(join([f"Against a bell curve: {found}"]), said, chart)
 
 
@@ -231,7 +263,11 @@ def _checks(subject: Subject) -> Markup:
     same = len({check.alarm for check in checks}) == 1
     where = f"its dashed line (p below {significant(checks[0].alarm, 1)})" if same else "its dashed line"
     words = f"A finding is raised left of {where}; the lines share one false-alarm rate, so that a sound fit is seldom blamed."
-    title = f"{spelled(len(checks)).capitalize()} checks, one false-alarm rate" if len(checks) > 1 else "One check was made"
+    title = (
+        f"{spelled(len(checks)).capitalize()} checks, one false-alarm rate"
+        if len(checks) > 1
+        else "One check was made"
+    )
     message = "; ".join(f"{check.name}: p {p_value(check.p)}" for check in checks)
     height = 60.0 + 30 * len(checks)
     least = min(1e-4, 10.0 ** np.floor(np.log10(min(check.alarm for check in checks)) - 0.5))
@@ -261,8 +297,17 @@ def _draw_check(chart: Chart, check: Check, y: float, *, wide: bool) -> None:
     bad = check.raised
     name, most = (check.name, 42) if wide else (check.name, 24)
     chart.write(0, y + 4 if wide else y - 2, name[:most], "k-second" if bad else "k-ink")
-    detail = check.statistic if len(check.statistic) <= (38 if wide else 26) else check.statistic[:36 if wide else 24] + "…"
-    chart.write(190 if wide and len(name) < 28 else 0, y + (4 if wide and len(name) < 28 else 14 if not wide else 16), detail, "mute fine")
+    detail = (
+        check.statistic
+        if len(check.statistic) <= (38 if wide else 26)
+        else check.statistic[: 36 if wide else 24] + "…"
+    )
+    chart.write(
+        190 if wide and len(name) < 28 else 0,
+        y + (4 if wide and len(name) < 28 else 14 if not wide else 16),
+        detail,
+        "mute fine",
+    )
     spoken = f"{check.name}: p {p_value(check.p)}, line at {significant(check.alarm, 1)}"
     chart.add(tag("circle", tag("title", spoken), class_="dot bad" if bad else "dot", cx=x, cy=y, r=5))
     value = p_value(check.p)

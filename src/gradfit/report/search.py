@@ -25,12 +25,21 @@ def search(subject: Subject) -> Markup:
     result = subject.result
     closed = result.starts.source == "not needed" and not result.loss_used.robust
     chart = Markup("") if closed else starts_chart(subject) or loss_chart(subject, _LONG_WIDE, _LONG_PHONE)
-    notes = [tag("p", sentence_bold(prose(sentence.rstrip(".") + ".", subject.names))) for sentence in result.how]
+    notes = [
+        tag("p", sentence_bold(prose(sentence.rstrip(".") + ".", subject.names))) for sentence in result.how
+    ]
     if result.message and not closed:
         notes.append(tag("p", prose(result.message.rstrip(".") + ".", subject.names)))
-    notes.append(tag("p", f"{_capital(result.solver)}; loss {loss_text(result.loss)} after {_looks(subject)}."))
+    notes.append(
+        tag("p", f"{_capital(result.solver)}; loss {loss_text(result.loss)} after {_looks(subject)}.")
+    )
     lead = headline(subject)
-    return section("search", "How it was found", lead, row(tag("figure", chart), *notes) if chart else tag("div", *notes, class_="words"))
+    return section(
+        "search",
+        "How it was found",
+        lead,
+        row(tag("figure", chart), *notes) if chart else tag("div", *notes, class_="words"),
+    )
 
 
 def _looks(subject: Subject) -> str:
@@ -76,7 +85,7 @@ def headline(subject: Subject) -> str:
 
 
 def starts_chart(subject: Subject) -> Markup:
-    """Return where the refined starts ended, lowest first; empty where there was one start."""
+    """Return where the refined starts ended, lowest first; empty where all ended at one loss."""
     losses = np.sort(np.array([loss for loss in subject.result.starts.losses if isfinite(loss)]))
     if len(losses) < 2:
         return Markup("")
@@ -84,11 +93,15 @@ def starts_chart(subject: Subject) -> Markup:
     same = losses <= losses[0] * _SAME + 1e-300
     places = np.arange(1.0, len(losses) + 1)
     lost = int((~same).sum())
+    if not lost:
+        return Markup("")
     message = f"{int(same.sum())} of {len(losses)} starts ended at loss {loss_text(float(losses[0]))}, {lost} higher"
 
     def draw(frame: Frame) -> Chart:
         ticks = tuple(t for t in counting(len(losses), about=4 if frame.phone else 8) if t)
-        chart = Chart(frame, Axis(0.2, len(losses) + 0.8, "start, lowest first", at=ticks), y_axis, message).axes()
+        chart = Chart(
+            frame, Axis(0.2, len(losses) + 0.8, "start, lowest first", at=ticks), y_axis, message
+        ).axes()
         for mask, cls in ((same, "dot f"), (~same, "dot bad")):
             chart.dots(places[mask], losses[mask], cls, radius=4)
         words = f"{int(same.sum())} of {len(losses)} end at {loss_text(float(losses[0]))}"
@@ -119,16 +132,22 @@ def loss_chart(subject: Subject, wide: Frame, phone: Frame) -> Markup:
 
     def draw(frame: Frame) -> Chart:
         if as_log:
-            x_axis = Axis.decades(np.array([1.0, last]), f"{name}, log scale")
+            x_axis = Axis(1.0, last + 1.0, f"{name}, log scale", log=True)
         else:
             x_axis = Axis(0, max(last, 1), name, at=counting(last, about=4 if frame.width < 500 else 8))
         chart = Chart(frame, x_axis, y_axis, message).axes()
-        at = np.maximum(steps, 1.0) if as_log else steps
+        at = steps + 1 if as_log else steps
         chart.path(at, losses, "fit").dots(at[-1:], losses[-1:], "dot f", radius=3.5)
         x, y = (float(v) for v in (chart.px(at[-1]), chart.py(chart.y.clip(losses[-1:]))[0]))
         if frame.right >= 100:
             return chart.write(x + 10, y + 4, f"ends at {end}", "k-fit")
-        return chart.write(min(x, chart.right), y - 10 if y - 26 > frame.top else y + 20, f"ends at {end}", "k-fit fine halo", anchor="end")
+        return chart.write(
+            min(x, chart.right),
+            y - 10 if y - 26 > frame.top else y + 20,
+            f"ends at {end}",
+            "k-fit fine halo",
+            anchor="end",
+        )
 
     return twice(draw, wide, phone)
 

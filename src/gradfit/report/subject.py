@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,10 @@ from gradfit.notation import (
 from gradfit.report.axes import Axis
 from gradfit.report.charts import CELLS_FROM, SPECKS_FROM
 from gradfit.report.mathtext import Typeset
-from gradfit.result import FitResult
+from gradfit.result import FitResult, ParameterResult
 
 Array = NDArray[np.float64]
+_ROUNDING = 1e-13  # of a value: an error below it is none
 _GRID = 201  # places at which a curve is drawn
 _DECADES = 300.0  # from this ratio of largest to smallest x an axis may be logarithmic
 
@@ -163,13 +165,25 @@ class Subject:
     def standard(self) -> Array:
         """Residuals (n,) over their own standard deviations, sqrt(1 - leverage) of the scatter; nan where that is zero."""
         room = np.sqrt(np.clip(1 - self.result.leverage, 0, 1)) * self.scatter
-        return np.divide(self.residuals, room, out=np.full(len(room), np.nan), where=room > 1e-9 * self.scatter)
+        return np.divide(
+            self.residuals, room, out=np.full(len(room), np.nan), where=room > 1e-9 * self.scatter
+        )
 
     @cached_property
     def exact(self) -> bool:
         """Whether nothing but rounding is left over."""
         size = float(np.max(np.abs(self.result.data.y), initial=0.0))
-        return bool(np.all(np.abs(self.result.residuals) <= 1e-12 * size))
+        return bool(np.all(np.abs(self.result.residuals) <= 1e-12 * size)) or "perfect-fit" in self._noted
+
+    @cached_property
+    def _noted(self) -> frozenset[str]:
+        return frozenset(finding.code for finding in self.result.findings)
+
+    def known(self, parameter: ParameterResult) -> bool:
+        """Return whether a parameter has a standard error that is more than rounding."""
+        if parameter.fixed or not parameter.determined or not isfinite(parameter.stderr) or self.exact:
+            return False
+        return parameter.stderr > _ROUNDING * abs(parameter.value)
 
     @cached_property
     def flagged(self) -> NDArray[np.bool_]:
@@ -193,7 +207,7 @@ class Subject:
     def x_axis(self) -> Axis:
         """The axis of x."""
         x, unit = self.x[self.shown], self.unit_of(self.x_name)
-        return Axis.decades(x, self.x_name, unit) if self.log_x else Axis.around(x, self.x_name, unit, pad=0.03)
+        return Axis.around(x, self.x_name, unit, pad=0.03, log=self.log_x)
 
     @cached_property
     def curve(self) -> Curve | None:
@@ -209,6 +223,8 @@ class Subject:
         except GradfitError:
             return None
         parts = (at.value, at.stderr, *at.confidence, *at.prediction)
+        if self.exact:  # rounding is no scatter
+            parts = (parts[0], *(np.full(len(part), np.nan) for part in parts[1:]))
         if not self.result.inputs:  # a level: one value at every row
             parts = tuple(np.full(len(grid), np.asarray(part)[0]) for part in parts)
         mean, stderr, *ends_of = (np.asarray(part, dtype=float) for part in parts)
@@ -251,7 +267,10 @@ class Subject:
         """Return what the pointer reads at row i: its number, values and residual."""
         result, data = self.result, self.result.data
         write = self.figures.text
-        inputs = [f"{name} {with_unit(f'{data.columns[name][i]:.6g}', self.unit_of(name))}" for name in result.inputs[:4]]
+        inputs = [
+            f"{name} {with_unit(f'{data.columns[name][i]:.6g}', self.unit_of(name))}"
+            for name in result.inputs[:4]
+        ]
         observed = f"{result.response} {with_unit(write(data.y[i]), self.unit)}"
         fitted = f"{self.noun} {with_unit(write(result.fitted[i]), self.unit)}"
         left = f"residual {with_unit(write(result.residuals[i], plus=True), self.unit)}"

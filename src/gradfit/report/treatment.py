@@ -17,16 +17,32 @@ def data(subject: Subject) -> Markup:
     result = subject.result
     used = result.data
     inputs = listing([str(name) for name in result.inputs], most=_MOST_COLUMNS)
-    role = f"{inputs} {'is the input' if len(result.inputs) == 1 else 'are the inputs'}" if result.inputs else "no input"
+    role = (
+        f"{inputs} {'is the input' if len(result.inputs) == 1 else 'are the inputs'}"
+        if result.inputs
+        else "no input"
+    )
     items: list[tuple[str, str]] = [
         ("Read", f"{used.source}, {count(used.n_read, 'row')}"),
-        ("Used", join([f"{count(result.n, 'row')}; ", upright(result.response), " is fitted, ", prose(role, subject.names)])),
+        (
+            "Used",
+            join(
+                [
+                    f"{count(result.n, 'row')}; ",
+                    upright(result.response),
+                    " is fitted, ",
+                    prose(role, subject.names),
+                ]
+            ),
+        ),
         ("Left out", join(_lines(subject, used.left_out)) if used.left_out else _nothing_left_out(subject)),
         ("Weights", _weights(subject)),
     ]
     if used.notes:
         items.append(("Understood", join(_lines(subject, used.notes))))
-    items += [(join(["Range of ", upright(name)]), _range(subject, name)) for name in result.inputs[:_MOST_COLUMNS]]
+    items += [
+        (join(["Range of ", upright(name)]), _range(subject, name)) for name in result.inputs[:_MOST_COLUMNS]
+    ]
     items.append((join(["Range of ", upright(result.response)]), _range(subject, "")))
     return section("data", "What was done to the data", _headline(subject), plain(items))
 
@@ -55,10 +71,16 @@ def _weights(subject: Subject) -> str:
     if used.sigma is None:
         return "all 1; one scatter for all rows, estimated from the residuals"
     sigma = used.sigma[np.isfinite(used.sigma)]
-    ends = f"from {significant(float(sigma.min()), 3)} to {significant(float(sigma.max()), 3)}" if sigma.size else ""
+    ends = (
+        f"from {significant(float(sigma.min()), 3)} to {significant(float(sigma.max()), 3)}"
+        if sigma.size
+        else ""
+    )
     if used.absolute:
         return f"sigma given as known standard deviations, {ends}; error bars are not rescaled"
-    return f"relative, of standard deviations in proportion {ends}; their size is estimated from the residuals"
+    return (
+        f"relative, of standard deviations in proportion {ends}; their size is estimated from the residuals"
+    )
 
 
 def _range(subject: Subject, name: str) -> str:
@@ -105,4 +127,3 @@ def _draws(subject: Subject) -> str:
     if result.starts.tried > 1:
         return f"{fixed(result.starts.tried, 0)} start values, seed {seed}"
     return f"seed {seed}" if "batch_size" in result.settings else "none"
-

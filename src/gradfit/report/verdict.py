@@ -6,6 +6,7 @@ from gradfit.notation import MINUS, duration, fixed, plus_minus, significant
 from gradfit.report.markup import Markup, join, tag, text
 from gradfit.report.mathtext import leaf, prose
 from gradfit.report.page import facts, mark, sentence_bold
+from gradfit.report.parameters import bare
 from gradfit.report.subject import Subject
 from gradfit.result import ParameterResult
 
@@ -16,17 +17,21 @@ def top(subject: Subject) -> Markup:
     """Return the head of the report."""
     result = subject.result
     verdict = tag("p", mark(result.verdict), result.verdict.capitalize(), class_=f"word {result.verdict}")
-    formula = tag("span", subject.typeset.html(), class_="eq" if len(result.formula) <= _LONGEST_LINE else "eq long")
+    formula = tag(
+        "span", subject.typeset.html(), class_="eq" if len(result.formula) <= _LONGEST_LINE else "eq long"
+    )
     said = [tag("li", sentence_bold(prose(sentence, subject.names))) for sentence in result.sentences[:3]]
-    main = tag("div", verdict, tag("h1", formula), _numbers(subject), tag("ol", *said, class_="said") if said else "")
+    main = tag(
+        "div", verdict, tag("h1", formula), _numbers(subject), tag("ol", *said, class_="said") if said else ""
+    )
     side = tag("div", facts(_facts(subject)), class_="side")
     return tag("header", main, side, class_="top row", id="top")
 
 
-def _put_in(parameter: ParameterResult) -> tuple[Markup, bool]:
+def _put_in(subject: Subject, parameter: ParameterResult) -> tuple[Markup, bool]:
     """Return a parameter's number as it stands in the formula, without its minus, and whether there is one."""
-    if not (parameter.stderr > 0 and isfinite(parameter.stderr)):
-        words = significant(parameter.value, 4)
+    if not subject.known(parameter):
+        words = bare(parameter.value)
         return text(words.removeprefix(MINUS)), words.startswith(MINUS)
     value, error, power = plus_minus(parameter.value, parameter.stderr)
     error = join([f"({value.removeprefix(MINUS)} ", tag("span", f"±\u00a0{error}", class_="pm"), f"){power}"])
@@ -38,15 +43,28 @@ def _numbers(subject: Subject) -> Markup:
     result = subject.result
     parameters = list(result.params.values())
     if result.verdict == "no" and not all(p.determined or p.fixed for p in parameters):
-        if subject.codes & {"underfitting", "structured-residuals", "not-converged", "non-finite", "local-minimum"}:
+        if subject.codes & {
+            "underfitting",
+            "structured-residuals",
+            "not-converged",
+            "non-finite",
+            "local-minimum",
+        }:
             return Markup("")
-        return tag("p", f"The {subject.noun} describes these rows. Its parameters are not known.", class_="under")
-    simple = 0 < len(parameters) <= _MOST_PUT_IN and len(result.formula) <= _LONGEST_PUT_IN
+        return tag(
+            "p", f"The {subject.noun} describes these rows. Its parameters are not known.", class_="under"
+        )
+    alone = subject.typeset.right is not None and len(subject.typeset.right.nodes) == 1
+    simple = not alone and 0 < len(parameters) <= _MOST_PUT_IN and len(result.formula) <= _LONGEST_PUT_IN
     if not simple or not all(p.determined or p.fixed for p in parameters):
         return Markup("")
     if not all(isfinite(p.value) and subject.typeset.uses(p.name) <= 1 for p in parameters):
         return Markup("")
-    pieces = {p.name: leaf(words, "group", minus=minus, length=9) for p in parameters for words, minus in [_put_in(p)]}
+    pieces = {
+        p.name: leaf(words, "group", minus=minus, length=9)
+        for p in parameters
+        for words, minus in [_put_in(subject, p)]
+    }
     filled = subject.typeset.filled(pieces.get)
     unit = f"\u202f{subject.unit}" if subject.unit else ""
     return tag("p", tag("span", "= ", filled, unit, class_="eq"), class_="under filled") if filled else filled
@@ -70,7 +88,9 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     if result.data.absolute:
         rows.append(("Reduced χ²", _number(result.reduced_chi2)))
     else:
-        rows.append(("Scatter, s.d.", subject.amount(result.scatter) if result.dof > 0 else "none left to see"))
+        rows.append(
+            ("Scatter, s.d.", subject.amount(result.scatter) if result.dof > 0 else "none left to see")
+        )
     rows.append(("r²", _number(result.r2)))
     if result.loss_name != "squared":
         rows.append(("Loss", result.loss_name))

@@ -128,9 +128,7 @@ def _judged(loss: Loss, course: Course) -> Outcome:
         return _best(loss, course, "diverged", grown)
     before = "Stopped by the callback: after" if course.reason == "stopped" else "After"
     message = f"{before} {done} the loss is {significant(final, 5)}, {verdict}."
-    return Outcome(
-        course.parameters, final, status, message, course.epochs, course.evaluations + 3, points
-    )
+    return Outcome(course.parameters, final, status, message, course.epochs, course.evaluations + 3, points)
 
 
 def _best(loss: Loss, course: Course, status: Status, happened: str) -> Outcome:
@@ -144,9 +142,7 @@ def _best(loss: Loss, course: Course, status: Status, happened: str) -> Outcome:
     found = _value(loss, parameters, course.dtype)
     points = course.points or [(0, found, np.full_like(parameters, np.nan), parameters)]
     message = f"{happened}: {what}{remedy}."
-    return Outcome(
-        parameters, found, status, message, course.epochs, course.evaluations + 1, points
-    )
+    return Outcome(parameters, found, status, message, course.epochs, course.evaluations + 1, points)
 
 
 def _value(loss: Loss, parameters: Array, dtype: torch.dtype) -> float:
@@ -166,9 +162,7 @@ def _hessian(loss: Loss, parameters: Array) -> Array | None:
     try:
         (slope,) = torch.autograd.grad(loss(leaf, None), leaf, create_graph=True)
         rows = [torch.autograd.grad(part, leaf, retain_graph=True)[0] for part in slope]
-    except (
-        RuntimeError
-    ):  # what torch raises where a derivative cannot be differentiated; the change decides then
+    except RuntimeError:  # torch's answer where a derivative has none itself; the change decides then
         return None
     hessian = torch.stack(rows).numpy()
     return hessian if np.isfinite(hessian).all() else None
@@ -176,11 +170,10 @@ def _hessian(loss: Loss, parameters: Array) -> Array | None:
 
 def newton(gradient: Array, hessian: Array, course: Course) -> Newton:
     """Return what a Newton step promises along the parameters that no bound holds and the loss depends on."""
-    held = (course.parameters <= course.lower) & (gradient > 0) | (course.parameters >= course.upper) & (
-        gradient < 0
-    )
+    below = (course.parameters <= course.lower) & (gradient > 0)
+    above = (course.parameters >= course.upper) & (gradient < 0)
     flat = (gradient == 0) & ~hessian.any(axis=0)
-    free = np.flatnonzero(~held & ~flat)
+    free = np.flatnonzero(~(below | above | flat))
     step = np.zeros_like(gradient)
     g, H = gradient[free], hessian[np.ix_(free, free)]
     diagonal = H.diagonal()
@@ -199,28 +192,30 @@ def _by_newton(promise: Newton, course: Course, points: list[Point]) -> tuple[St
     tolerance = RADII**2 * k / max(course.rows - k, 1) * abs(final)
     reach = np.maximum(np.abs(course.parameters), np.abs(course.parameters - course.start))
     still = bool((np.abs(promise.step) <= DIGITS * reach).all())
-    gain = f"a Newton step would lower it by {significant(promise.gain)}"
     if promise.minimum and (promise.gain <= tolerance or still):
-        return "converged", f"and {gain}"
+        return "converged", f"and {_gain(promise)}"
+    return _on_the_way(promise, course, points)
+
+
+def _gain(promise: Newton) -> str:
+    return f"a Newton step would lower it by {significant(promise.gain)}"
+
+
+def _on_the_way(promise: Newton, course: Course, points: list[Point]) -> tuple[Status, str]:
+    gain = _gain(promise)
     fallen, span = _lately(points, course)
     if fallen < 0:
         return "stalled", "which no longer falls but is not the least; lower lr or scale the columns"
     if not promise.minimum:
         return "epochs-done", "and there is no minimum nearby; give more epochs or another start"
-    if promise.gain > fallen * 3 * course.epochs / span:
-        return (
-            "stalled",
-            f"which hardly falls{_pace(gain, promise.gain, fallen, span)}; raise lr or scale the columns",
-        )
-    return "epochs-done", f"and still falls{_pace(gain, promise.gain, fallen, span)}; give more epochs"
-
-
-def _pace(text: str, gain: float, fallen: float, span: int) -> str:
     if fallen == 0:
-        return f", though {text}"
-    needed = gain / fallen * span
+        return "stalled", f"which hardly falls, though {gain}; raise lr or scale the columns"
+    needed = promise.gain / fallen * span
     about = count(max(round(needed), 1), "epoch") if needed < 1e6 else f"{significant(needed)} epochs"
-    return f": {text}, at this pace the work of {about}"
+    if needed > 3 * course.epochs:
+        pace = f"{gain}, at this pace the work of {about}"
+        return "stalled", f"which hardly falls: {pace}; raise lr or scale the columns"
+    return "epochs-done", f"and still falls: {gain}, at this pace the work of {about}; give more epochs"
 
 
 def _by_change(points: list[Point], course: Course) -> tuple[Status, str]:

@@ -70,7 +70,7 @@ class History:
 
     @classmethod
     def of(cls, points: Sequence[Point]) -> "History":
-        """Return the history of points in order of their steps, thinned to `kept_steps`; first and last stay."""
+        """Return the history of points in order of their steps; over 1,001 are thinned to `kept_steps`."""
         if not points:
             empty = np.zeros((0, 0))
             return cls(np.zeros(0, dtype=np.int64), np.zeros(0), empty, empty)
@@ -78,6 +78,8 @@ class History:
         loss = np.array([loss for _, loss, _, _ in points], dtype=np.float64)
         gradient = np.array([gradient for _, _, gradient, _ in points], dtype=np.float64)
         parameters = np.array([parameters for _, _, _, parameters in points], dtype=np.float64)
+        if len(points) <= 1001:
+            return cls(step, loss, gradient, parameters)
         kept = np.isin(step, kept_steps(points[-1][0]))
         kept[0] = True
         return cls(step[kept], loss[kept], gradient[kept], parameters[kept])

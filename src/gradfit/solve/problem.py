@@ -15,6 +15,11 @@ Array = NDArray[np.float64]
 class Model(Protocol):
     """What a kernel offers here."""
 
+    @property
+    def name(self) -> str:
+        """What runs it."""
+        ...
+
     def value(self, columns: Sequence[Array], parameters: Array) -> Array:
         """Return the model (n,)."""
         ...

@@ -24,27 +24,28 @@ MISSING = frozenset(
     {"", "nan", "-nan", "+nan", "na", "n/a", "#n/a", "n.a.", "<na>", "nat"} | {"null", "none", "nil", "missing"}
     | {"-", "--", "?", "."} | {"#div/0!", "#value!", "#ref!", "#num!", "#null!"}
 )  # fmt: skip
-_ROUNDED = "holds whole numbers above 2^53, rounded to the nearest float64"
 SEEN = 1000  # cells without a number whose text is remembered for each column: an excerpt shows five
 EXACT = 2.0**53  # the greatest whole number up to which float64 holds them all
 
 _SPACE = " \u00a0\u2009\u202f"
-_GROUP = {".": f"[,'’{_SPACE}]", ",": f"[.'’{_SPACE}]"}
+_GROUP = {".": f"[,'’{_SPACE}]", ",": f"[.'’{_SPACE}]"}  # marks between thousands, by the decimal mark
 NUMBER = {
     mark: rf"^[+-]?(?:(?:[0-9]+|[0-9]{{1,3}}(?:{_GROUP[mark]}[0-9]{{3}})+)(?:[{mark}][0-9]*)?|[{mark}][0-9]+)"
     r"(?:[eEdD][+-]?[0-9]+)?$"
     for mark in (".", ",")
 }
-_NOTHING = frozenset({"NAType", "NaTType"})  # pandas' own, by name: pandas may not be there
 WORD = r"^[+-]?(?i:inf|infinity|nan)$"
+DATE = r"^(?:\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{4})(?:[ T]\d{1,2}:\d{2}|$)"
+TIME = r"^\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?$"
 
-_TRUTH = {"true": 1.0, "false": 0.0}
-_LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "narwhals", "modin", "cudf"})
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")
 _SLASHES = ("%d/%m/%Y", "%m/%d/%Y")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S%.f", " %H:%M%z", " %H:%M:%S%.f%z")
-DATE = r"^(?:\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{4})(?:[ T]\d|$)"
-TIME = r"^\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?$"
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+_ROUNDED = "holds whole numbers above 2^53, rounded to the nearest float64"
+_NOTHING = frozenset({"NAType", "NaTType"})  # pandas' own, by name: pandas may not be there
+_LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "narwhals", "modin", "cudf"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,8 @@ def _tensor(name: str, tensor: Any) -> Array:
         If it has no data.
     """
     if tensor.is_meta:
-        raise DataError(
-            f"{name} is a meta tensor, which holds no numbers.", remedy="Pass a tensor with data."
-        )
+        remedy = "Pass a tensor with data."
+        raise DataError(f"{name} is a meta tensor, which holds no numbers.", remedy=remedy)
     tensor = tensor.detach()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
@@ -125,10 +125,8 @@ def _series(name: str, held: Any) -> Array:
     if not isinstance(series, narwhals.Series):
         return np.asarray(held)  # a pandas index, a PyArrow array without chunks
     if series.dtype.is_nested():
-        seen = f"{name} holds {series.dtype}"
-        raise DataError(
-            f"{seen}, where a column holds real numbers.", remedy=f"Give {name} one number for each row."
-        )
+        remedy = f"Give {name} one number for each row."
+        raise DataError(f"{name} holds {series.dtype}, where a column holds real numbers.", remedy=remedy)
     if series.dtype == narwhals.Enum or series.dtype == narwhals.Categorical:
         return np.array(series.to_list(), dtype=object)
     values = series.to_numpy()
@@ -162,12 +160,9 @@ def _array(name: str, array: Array) -> Cells:
         return Cells(array.copy() if kind in "Mm" else _text(array.astype(object)))
     if kind in "fiub":
         return _floats(array)
-    what = "complex numbers" if kind == "c" else f"NumPy's {array.dtype}"
-    remedy = (
-        f"Pass {name}.real and {name}.imag as two columns."
-        if kind == "c"
-        else "Pass one column for each field."
-    )
+    what, remedy = f"NumPy's {array.dtype}", "Pass one column for each field."
+    if kind == "c":
+        what, remedy = "complex numbers", f"Pass {name}.real and {name}.imag as two columns."
     raise DataError(f"{name} holds {what}, where a column holds real numbers.", remedy=remedy)
 
 
@@ -240,11 +235,8 @@ def _number(name: str, value: Any) -> float:
     except OverflowError:
         return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError, RuntimeError):
-        what = (
-            "complex numbers"
-            if isinstance(value, complex | np.complexfloating)
-            else f"{type(value).__name__} objects"
-        )
+        is_complex = isinstance(value, complex | np.complexfloating)
+        what = "complex numbers" if is_complex else f"{type(value).__name__} objects"
         remedy = f"Give {name} one number for each row."
         raise DataError(f"{name} holds {what}, where a column holds real numbers.", remedy=remedy) from None
 
@@ -268,11 +260,11 @@ def understood(texts: "Series", decimal: str = ".") -> Cells:
         numbers, grouped = _numbers(texts, mark)
         if numbers is not None:
             values = np.array(numbers.to_numpy())
+            long = bool(np.any(np.abs(values) >= EXACT))
             notes = {
                 f"was read with a decimal {'comma' if mark == ',' else 'point'}": mark != decimal,
                 "was read with marks between thousands": grouped,
-                _ROUNDED: bool(np.any(np.abs(values) >= EXACT))
-                and texts.str.contains(r"^\s*-?[0-9]{16,}\s*$").any(),
+                _ROUNDED: long and texts.str.contains(r"^\s*-?[0-9]{16,}\s*$").any(),
             }
             return _seen(values, texts, " and ".join(note for note, holds in notes.items() if holds))
     tidy = texts.str.strip_chars()
@@ -380,11 +372,11 @@ def elapsed(moments: Array, since: str = "") -> tuple[Array, str]:
     >>> values.tolist(), words
     ([2.0, 0.0, 31.0], 'days since 2020-01-01')
     """
+    step = np.datetime_data(moments.dtype)[0]
     if moments.dtype.kind == "m":
-        return moments.astype(
-            "m8[s]" if np.datetime_data(moments.dtype)[0] in "YM" else moments.dtype
-        ) / np.timedelta64(1, "s"), "seconds"
-    if np.datetime_data(moments.dtype)[0] in {"Y", "M", "W", "D", "generic"}:
+        seconds = moments.astype("m8[s]") if step in {"Y", "M", "generic"} else moments
+        return seconds / np.timedelta64(1, "s"), "seconds"
+    if step in {"Y", "M", "W", "D", "generic"}:
         moments = moments.astype("M8[s]")
     known = moments[~np.isnat(moments)]
     if since:
@@ -394,7 +386,5 @@ def elapsed(moments: Array, since: str = "") -> tuple[Array, str]:
         origin = known.min() if known.size else np.datetime64(0, "s")
         span = known.max() - origin if known.size else np.timedelta64(0, "s")
         unit = "days" if span >= np.timedelta64(2, "D") else "seconds"
-    step = np.timedelta64(1, "D") if unit == "days" else np.timedelta64(1, "s")
-    return (
-        moments - origin
-    ) / step, f"{unit} since {np.datetime_as_string(origin, unit='auto').replace('T', ' ')}"
+    first = np.datetime_as_string(origin, unit="auto").replace("T", " ")
+    return (moments - origin) / np.timedelta64(1, "D" if unit == "days" else "s"), f"{unit} since {first}"

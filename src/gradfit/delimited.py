@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gradfit._lazy import polars
 from gradfit.cells import DATE, MISSING, NUMBER, TIME, WORD, Cells, understood
@@ -66,19 +66,14 @@ def columns(data: bytes, source: str) -> tuple[list[tuple[str, Cells]], tuple[st
         notes += (f"{count(comments, 'comment line')} between the rows {were} skipped",) if comments else ()
         body = _SKIPPED.sub(b"", body if body.endswith(b"\n") else body + b"\n")
     if not body or body.isspace():
-        seen = (
-            f"has a header ({listing(layout.headers)}) but no rows" if any(layout.headers) else "has no rows"
-        )
-        remedy = (
-            "Put at least one row of numbers below the header; lines that begin with # or % are comments."
-        )
-        raise DataError(f"{source} {seen}.", remedy=remedy)
+        remedy = "Put rows of numbers below the header; lines that begin with # or % are comments."
+        raise DataError(f"{source} has a header ({listing(layout.headers)}) but no rows.", remedy=remedy)
     if layout.delimiter == " " and b'"' not in body:
         body = _single_blanks(body)
     texts = _fast(body, layout) or _slow(data, layout, source)
     found: list[tuple[str, Cells]] = []
     for place, (header, text) in enumerate(zip(layout.headers, texts, strict=True)):
-        if header or not polars.Series(text).is_in(["", None], nulls_equal=True).all():
+        if header or not (text.fill_null("") == "").all():
             found.append((header or f"c{place}", understood(text, layout.decimal)))
     return found, notes
 
@@ -95,9 +90,8 @@ def _utf8(data: bytes, source: str) -> tuple[bytes, tuple[str, ...]]:
     kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "")
     even, odd = data[:_HEAD:2].count(0), data[1:_HEAD:2].count(0)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or max(even, odd) > 0.3 * len(data[:_HEAD:2]):
-        coding = (
-            "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-16-le" if odd > even else "utf-16-be"
-        )
+        unmarked = "utf-16-le" if odd > even else "utf-16-be"
+        coding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else unmarked
         data = data.decode(coding, "replace").encode("utf-8", "replace")
     data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\x1a")
     if not data.isascii():
@@ -110,20 +104,20 @@ def _utf8(data: bytes, source: str) -> tuple[bytes, tuple[str, ...]]:
     control = len(head) - len(head.translate(None, bytes([*range(9), *range(14, 27), *range(28, 32)])))
     if kind or b"\0" in data or control > 0.01 * len(head):
         seen = f"{source} holds {kind}, not text" if kind else f"{source} holds binary data, not text"
-        raise DataError(
-            f"{seen}.", remedy="Give the file the ending of its true format, or export it as CSV."
-        )
+        raise DataError(f"{seen}.", remedy="Give the file the ending of its format, or export it as CSV.")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data, notes
 
 
 def _first_lines(data: bytes) -> list[str]:
-    """Return the lines at the head of the text: some 64 kB, and twenty lines where lines are long."""
-    end = data.rfind(b"\n", 0, _HEAD) + 1
-    if len(data) > _HEAD and data.count(b"\n", 0, end) < 20:
-        end = _line_end(data, 20)
-    return (data if len(data) <= _HEAD else data[:end]).decode().split("\n")
+    """Return the comments at the head of the text and some 64 kB below them; twenty lines where lines are long."""
+    first = re.search(rb"(?m)^[ \t]*[^\s#%]", data)
+    least = _HEAD + (first.start() if first else 0)
+    end = data.rfind(b"\n", 0, least) + 1
+    if data.count(b"\n", least - _HEAD, end) < 20:
+        end = _line_end(data, 20 + data.count(b"\n", 0, least - _HEAD))
+    return (data if len(data) <= least else data[:end]).decode().split("\n")
 
 
 def _line_end(data: bytes, lines: int) -> int:
@@ -139,10 +133,8 @@ def _line_end(data: bytes, lines: int) -> int:
 def _fields(line: str, delimiter: str) -> list[str]:
     """Return the cells of one line."""
     line = " ".join(line.split()) if delimiter == " " else line
-    return [
-        cell.strip()
-        for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), list[str]())
-    ]
+    rows = csv.reader([line], delimiter=delimiter, skipinitialspace=True)
+    return [cell.strip() for row in rows for cell in row]
 
 
 def _is_number(cell: str) -> bool:
@@ -157,39 +149,31 @@ def _layout(lines: list[str], source: str) -> Layout:
     DataError
         If there is no line but comments and blanks.
     """
-    used = [(i, line) for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] not in "#%"][
-        :_SAMPLE
-    ]
+    used = [(i, line) for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] not in "#%"]
+    used = used[:_SAMPLE]
     if not used:
-        remedy = "Put a header and rows of numbers into it."
-        raise DataError(
-            f"{source} {'holds only comments' if any(map(str.strip, lines)) else 'is empty'}.", remedy=remedy
-        )
+        seen = "holds only comments" if any(map(str.strip, lines)) else "is empty"
+        raise DataError(f"{source} {seen}.", remedy="Put a header and rows of numbers into it.")
     try:
         delimiter, table = _split([line for _, line in used])
         above = [_fields(line.lstrip()[1:], delimiter) for line in lines[: used[0][0]] if line.strip()]
     except csv.Error as refused:
-        raise DataError(
-            f"{source} cannot be read as a table: {refused}.", remedy="Look for an unclosed quote."
-        ) from None
+        _unclosed(source, refused)
     width = Counter(map(len, table)).most_common(1)[0][0]
     decimal = _decimal([cell for row in table for cell in row][:_MEASURED], delimiter)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if decimal == ",":
-        name = {"\t": "a tab", " ": "blanks", ";": ";", ",": ",", "|": "|"}.get(delimiter)
+        between = {"\t": "tabs between columns and ", " ": "blanks between columns and ", _ALONE: ""}
         notes = (
-            (f"{name} between columns and the decimal comma were found",)
-            if name
-            else ("the decimal comma was read",)
+            f"{between.get(delimiter, f'{delimiter} between columns and ')}the decimal comma {'was' if delimiter == _ALONE else 'were'} found",
         )
     if has_header(table):
         headers = table[0]
         if len(headers) == width - 1 and not any(row[-1] for row in table[1:] if len(row) == width):
             headers = [*headers, ""]  # each row ends with a delimiter, the header does not
         return Layout(delimiter, decimal, tuple(headers), used[0][0] + 1, notes)
-    if (
-        above and len(above[-1]) == width and not all(map(_is_number, above[-1]))
-    ):  # numpy.savetxt writes "# x y"
+    # numpy.savetxt writes "# x y"
+    if above and len(above[-1]) == width and not all(map(_is_number, above[-1])):
         notes += ("the names of the columns were taken from the comment above them",)
         headers = tuple(header or "#" * (i == 0) for i, header in enumerate(above[-1]))
         return Layout(delimiter, decimal, headers, used[0][0], notes)
@@ -240,12 +224,8 @@ def has_header(table: Sequence[Sequence[str]]) -> bool:
     first = table[0]
     if all(not cell or _is_number(cell) for cell in first):
         return False
-    places = [j for j, cell in enumerate(first) if cell and _DOT.match(cell)]
-    values = [
-        float(re.sub(r"[^0-9.eE+-]", "", first[j]).strip(".") or 0)
-        for j in places
-        if re.fullmatch(r"[0-9.]+", first[j])
-    ]
+    places = [j for j, cell in enumerate(first) if _DOT.match(cell)]
+    values = [float(cell) for cell in first if re.fullmatch(r"[0-9]+\.?[0-9]*", cell)]
     if len(values) >= 3 and len(values) == len(first) - 1 and all(a < b for a, b in pairwise(values)):
         return True
     below = [row for row in table[1:] if len(row) == len(first)]
@@ -293,17 +273,25 @@ def _slow(data: bytes, layout: Layout, source: str) -> "list[Series]":
             if len(row) == width + 1 and not row[-1]:
                 row = row[:-1]
             if len(row) != width:
-                seen = f"line {number} of {source} has {count(len(row), 'cell')}, where {width} columns were found above it"
-                raise DataError(
-                    f"{seen[0].upper()}{seen[1:]}.",
-                    remedy="Put every row on one line, a cell for each column.",
-                )
+                seen = f"Line {number} of {source} has {count(len(row), 'cell')}, the lines above it {width}"
+                raise DataError(f"{seen}.", remedy="Put every row on one line, with a cell for each column.")
             rows.append(row)
     except csv.Error as refused:
-        raise DataError(
-            f"{source} cannot be read as a table: {refused}.", remedy="Look for an unclosed quote."
-        ) from None
+        _unclosed(source, refused)
     return [polars.Series(list(column), dtype=polars.String) for column in zip(*rows, strict=True)]
+
+
+def _unclosed(source: str, refused: csv.Error) -> NoReturn:
+    """Refuse text that Python's csv does not take.
+
+    Raises
+    ------
+    DataError
+        With what csv had to say.
+    """
+    raise DataError(
+        f"{source} cannot be read as a table: {refused}.", remedy="Look for an unclosed quote."
+    ) from None
 
 
 def _rows(data: bytes, layout: Layout) -> Iterator[tuple[int, list[str]]]:

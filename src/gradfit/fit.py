@@ -390,7 +390,8 @@ def _problem(model: BoundModel, rows: Data, parameters: Parameters, executor: st
     kernel = model.kernel("numpy" if executor == "auto" else executor)
     columns = [rows.columns[name] for name in model.inputs] or [np.zeros(rows.n)]
     free = None if len(parameters.free) == len(parameters.start) else parameters.free
-    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free)
+    wide = model.kernel("numpy") if model.graph is not None else None
+    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free, wide)
 
 
 def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:

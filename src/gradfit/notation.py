@@ -247,13 +247,36 @@ def reach(low: float, high: float) -> str:
     """
     if not high > low:
         return significant(low, 4)
-    exponent = common_exponent(max(abs(low), abs(high)), high - low)
+    top = max(abs(low), abs(high))
+    offset = 1e4 * (high - low) < top < 1e15  # 1.000000022 × 10⁹ is harder to read than 1 000 000 022
+    exponent = 0 if offset else common_exponent(top, high - low)
     scale = 10.0**exponent
     decimals = places((high - low) / scale)
     shown = [round(end / scale, decimals) for end in (low, high)]
     decimals = 0 if all(end == round(end) for end in shown) else decimals
     ends = " to ".join("0" if end == 0 else fixed(end, decimals) for end in shown)
     return f"({ends}){power_of_ten(exponent)}" if exponent else ends
+
+
+def dated(text: str, name: str) -> str:
+    r"""Return numbers of a column without marks between thousands when they are years.
+
+    >>> dated("1\u202f990", "year"), dated("1\u202f990", "dose")
+    ('1990', '1\u202f990')
+    """
+    return text.replace(THIN, "") if name.lower() in ("year", "years") and "×" not in text else text
+
+
+def exact(value: float) -> str:
+    r"""Return a number that somebody gave: in full where it is short, with six digits else.
+
+    >>> exact(3.0), exact(0.25), exact(-1e-8)
+    ('3', '0.25', '−1\u202f×\u202f10⁻⁸')
+    """
+    if common_exponent(value, 0.0):
+        mantissa, times, power = significant(value, 6).partition(f"{THIN}×")
+        return (mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa) + times + power
+    return fixed(value, next((d for d in range(7) if round(value, d) == value), 6))
 
 
 def interval_text(low: float, high: float, value: float, error: float) -> str:
@@ -267,6 +290,19 @@ def interval_text(low: float, high: float, value: float, error: float) -> str:
     decimals = places(error / scale)
     ends = " to ".join(fixed(round(end / scale, decimals), decimals) for end in (low, high))
     return f"({ends}){power_of_ten(exponent)}" if exponent else ends
+
+
+def _offset(low: float, high: float) -> float:
+    """Return the roundest number near a narrow range far from zero."""
+    span, middle = high - low, low / 2 + high / 2
+    for power in range(floor(log10(abs(middle))), ceil(log10(span)) - 1, -1):
+        step = 10.0**power
+        near, below = (float(f"{k * step:.15g}") for k in (round(middle / step), floor(middle / step)))
+        if abs(middle - near) <= span:
+            return near
+        if middle - below <= 100 * span:
+            return below
+    return 0.0
 
 
 def axis(
@@ -284,10 +320,11 @@ def axis(
     span, top = high - low, max(abs(low), abs(high))
     if not 1e-290 < span < 1e300:
         return [low], [significant(low, 4)], f"{name}, {unit}" if unit else name
-    offset, step = 0.0, 10.0 ** ceil(log10(span))
-    if top > 1e4 * span:
-        offset = floor(low / step) * step
-        name += f" {'+' if offset < 0 else MINUS} {fixed(abs(offset), -round(log10(step)))}"
+    offset = _offset(low, high) if top > 1e4 * span else 0.0
+    if offset:
+        decimals = next((d for d in range(20) if round(offset, d) == offset), 20)
+        size = fixed(abs(offset), decimals) if abs(offset) < 1e15 else exact(abs(offset))
+        name += f" {'+' if offset < 0 else MINUS} {size}"
     inside = ticks(low - offset, high - offset, most)
     top = max((abs(tick) for tick in inside), default=0.0)
     exponent = floor(log10(top) + 1e-9) if top > 0 else 0
@@ -296,7 +333,7 @@ def axis(
     if exponent:
         power = power_of_ten(exponent).replace(f"{THIN}×{THIN}", "")
         unit = f"{power}{THIN}{unit}" if unit else f"in {power}"
-    labels = [tick_text(tick, scaled) for tick in scaled]
+    labels = [dated(tick_text(tick, scaled), name) for tick in scaled]
     return [offset + tick for tick in inside], labels, f"{name}, {unit}" if unit else name
 
 

@@ -3,13 +3,17 @@
 # matplotlib leaves the keywords of its methods untyped
 # pyright: reportUnknownMemberType=false
 
-from typing import TYPE_CHECKING, Any, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.notation import (
+    MINUS,
+    axis,
     count,
+    exact,
     level_percent,
     places,
     plus_minus,
@@ -17,7 +21,8 @@ from gradfit.notation import (
     spelled,
     with_unit,
 )
-from gradfit.plot_data import data_figure, models_figure
+from gradfit.plot_data import data_figure
+from gradfit.plot_library import models_figure
 from gradfit.plot_sheet import (
     AXIS,
     FIT,
@@ -37,7 +42,7 @@ from gradfit.plot_sheet import (
     text_width,
     wrapped,
 )
-from gradfit.plot_text import drawn, formula, symbol
+from gradfit.plot_text import drawn, formula, mixed, symbol
 from gradfit.sentences import derivatives, sentence
 from gradfit.view import View, view
 
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types
     from matplotlib.figure import Figure  # noqa: TID251  only the names of types
 
-    from gradfit.result import FitResult
+    from gradfit.result import FitResult, ParameterResult
 
 __all__ = ["data_figure", "fit_figure", "models_figure", "save"]
 
@@ -77,7 +82,7 @@ def fit_figure(result: "FitResult", *, ax: "Axes | None" = None) -> "Figure | Ax
             dress_y(ax, shown.y_name, shown.y_unit)
             return ax
         figure = new_figure(3.9)
-        top = heading(figure, wrapped(figure, _headline(shown), bold=True), _under(figure, result))
+        top = heading(figure, wrapped(figure, _headline(shown), headline=True), _under(figure, result))
         height = figure.get_figheight()
         upper, lower = figure.subplots(
             2, 1, sharex=True, height_ratios=[3.4, 1],
@@ -85,8 +90,8 @@ def fit_figure(result: "FitResult", *, ax: "Axes | None" = None) -> "Figure | Ax
         )  # fmt: skip
         _panel(upper, shown)
         _residual_panel(lower, result, shown)
-        _dress(upper, lower, shown)
-        _name(figure, upper, lower, _ends(result, shown), _left_over(result, shown))
+        left_over = _dress(upper, lower, result, shown)
+        _name(figure, (upper, lower), _ends(result, shown), left_over)
         own_fonts(figure)
     return figure
 
@@ -105,6 +110,8 @@ def _headline(shown: View) -> str:
     if misses.size <= ALL:
         one = misses.size == 1
         head = f"{spelled(misses.size).capitalize()} reading{' lies' if one else 's lie'}"
+        if float(misses.max()) <= 1e-12 * float(np.abs(shown.y).max()):
+            return f"{head} on {target}"
         return f"{head} within {with_unit(_upwards(float(misses.max())), unit)} of {target}"
     near = with_unit(_upwards(float(np.quantile(misses, 0.95, method="higher"))), unit)
     return f"95\u00a0% of {count(misses.size, 'reading')} lie within {near} of {target}"
@@ -164,25 +171,37 @@ def _equation(figure: "Figure", result: "FitResult", room: float) -> list[str]:
     together = f"{plain}:  {',  '.join(values)}"
     if text_width(figure, together) <= room:
         return [together]
-    shown = values
-    while len(shown) > 1 and text_width(figure, ",  ".join(shown)) > room * 0.9:
-        shown = shown[:-1]
-    more = len(values) - len(shown)
-    return [plain, ",  ".join(shown) + (f" and {more} more" if more else "")]
+    return [plain, *_rows(figure, values, room * 0.9)]
+
+
+def _rows(figure: "Figure", values: list[str], room: float) -> list[str]:
+    """Return values side by side in two lines at most, the rest of them counted."""
+    lines = [values[0]]
+    for i, value in enumerate(values[1:], 1):
+        longer = f"{lines[-1]},  {value}"
+        if text_width(figure, longer) <= room:
+            lines[-1] = longer
+        elif len(lines) < 2:
+            lines.append(value)
+        else:
+            lines[-1] += f" and {len(values) - i} more"
+            break
+    return lines
 
 
 def _value(numbers: tuple[str, str, str], unit: str) -> str:
     value, error, power = numbers
     text = f"({value} ± {error}){power}" if power else f"{value} ± {error}"
-    return drawn(with_unit(text, unit))
+    return mixed(with_unit(text, unit))
 
 
-def _words(parameter: Any) -> str:
-    if parameter.fixed:
-        return f"= {drawn(significant(parameter.value, 4))} (fixed)"
+def _words(parameter: "ParameterResult") -> str:
+    """Return what is said of a parameter without a standard error."""
     if not parameter.determined:
         return "not determined"
-    return f"= {drawn(significant(parameter.value, 4))}"
+    said = " (fixed)" if parameter.fixed else " (on its bound)" if parameter.at_bound else ""
+    shown = exact(parameter.value) if said else significant(parameter.value, 4)
+    return f"= {mixed(shown)}{said}"
 
 
 # ---------------------------------------------------------------------------- panels
@@ -197,7 +216,7 @@ def _panel(axes: "Axes", shown: View) -> None:
     if shown.outer:
         axes.fill_between(shown.at, *shown.outer, color=FIT, alpha=0.075, lw=0, zorder=1)
         for edge in shown.outer:
-            axes.plot(shown.at, edge, color=FIT, lw=0.7, ls=(0, (1.5, 2.5)), alpha=0.8)
+            axes.plot(shown.at, edge, color=FIT, lw=1.1 if shown.many else 0.7, ls=(0, (1.5, 2.5)), alpha=0.8)
     if shown.inner:
         axes.fill_between(shown.at, *shown.inner, color=FIT, alpha=0.2, lw=0, zorder=1.8)
     axes.plot(shown.at, shown.curve, color=FIT, ls="-", label=shown.label)
@@ -219,7 +238,7 @@ def _residual_panel(axes: "Axes", result: "FitResult", shown: View) -> None:
     """Draw what the fit leaves over, with twice its standard deviation in grey."""
     left = result.residuals if result.data.sigma is None else result.weighted_residuals
     spread = 2 * result.scatter if np.isfinite(result.scatter) else 0.0
-    low, high = room_round(np.concatenate([left, [-1.1 * spread, 1.1 * spread]]))
+    low, high = room_round(np.concatenate([left, [-spread, spread]]), 0.12)
     half = max(abs(low), abs(high))
     axes.set_ylim(-half, half)
     axes.axhspan(-spread, spread, color=INK, alpha=0.045, lw=0)
@@ -246,28 +265,43 @@ def _ribbons(axes: "Axes", x: Array, y: Array) -> None:
 # ---------------------------------------------------------------------------- axes and names at the ends
 
 
-def _dress(upper: "Axes", lower: "Axes", shown: View) -> None:
-    """Give both panels their ticks; the horizontal axis stands under the lower one."""
+def _dress(upper: "Axes", lower: "Axes", result: "FitResult", shown: View) -> str:
+    """Give both panels their ticks, and return what the lower one shows; the horizontal axis stands under it."""
     dress_y(upper, shown.y_name, shown.y_unit)
-    dress_y(lower, "", most=2)
     dress_x(lower, shown.x_name, shown.x_unit)
     upper.spines.bottom.set_visible(False)
     upper.tick_params(axis="x", length=0, labelbottom=False)
+    plain = result.data.sigma is None
+    name, unit = ("residual", shown.y_unit) if plain else ("residual / sigma", "")
+    ticks, labels, title = axis(0, 0.95 * lower.get_ylim()[1], name, unit, most=2)
+    lower.set_yticks([-ticks[-1], 0, ticks[-1]], labels=[f"{MINUS}{labels[-1]}", "0", labels[-1]])
+    ribbons = ["ribbons of 50 %\nand 90 % of them"] if shown.many else []
+    grey = ["± 2 s.d. in grey"] if np.isfinite(result.scatter) else []
+    return ",\n".join([drawn(title), *ribbons, *grey])
 
 
-def _ends(result: "FitResult", shown: View) -> list[tuple[float, str, bool]]:
-    """Return what stands at the right end of the curve: height, words, and whether it is the curve's own name."""
+@dataclass(frozen=True, slots=True)
+class End:
+    """Words at the right end of a curve, at its height; `own` where they are the name of the curve itself."""
+
+    height: float
+    text: str
+    own: bool = False
+
+
+def _ends(result: "FitResult", shown: View) -> list[End]:
+    """Return what stands at the right end of the curve and its bands."""
     heights = shown.curve[np.isfinite(shown.curve)]
     if not heights.size:
         return []
     name = shown.label.replace(" =", "\n=")
     if shown.inner:
         name += f"\n± {with_unit(significant(_half(shown.inner)), shown.y_unit)}"
-    ends = [(float(heights[-1]), drawn(name), True)]
+    ends = [End(float(heights[-1]), drawn(name), own=True)]
     if shown.outer:
         width = with_unit(significant(_half(shown.outer)), shown.y_unit)
         words = f"{level_percent(result.level)} of new\nreadings, ± {width}"
-        ends.append((float(shown.outer[0][-1]), drawn(words), False))
+        ends.append(End(float(shown.outer[0][-1]), drawn(words)))
     return ends
 
 
@@ -275,35 +309,30 @@ def _half(band: tuple[Array, Array]) -> float:
     return float(band[1][-1] / 2 - band[0][-1] / 2)
 
 
-def _left_over(result: "FitResult", shown: View) -> str:
-    """Return what the lower panel shows."""
-    name = "residual" if result.data.sigma is None else "residual / sigma"
-    name += " quantiles:\n50 % and 90 % of\nthem in ribbons" if shown.many else ""
-    return f"{name},\n± 2 s.d. in grey" if np.isfinite(result.scatter) else name
-
-
-def _name(
-    figure: "Figure", upper: "Axes", lower: "Axes", ends: list[tuple[float, str, bool]], below: str
-) -> None:
+def _name(figure: "Figure", panels: "tuple[Axes, Axes]", ends: list[End], below: str) -> None:
     """Write beside both panels what they show, in a margin as wide as the words need."""
-    lines = [line for text in (*(text for _, text, _ in ends), below) for line in text.split("\n")]
+    upper, lower = panels
+    lines = [line for text in (*(end.text for end in ends), below) for line in text.split("\n")]
     room = max(text_width(figure, line, size=9, bold=True) for line in lines) + 0.2
     right = max(1 - room / figure.get_figwidth(), 0.6)
-    figure.subplots_adjust(left=left_margin(figure, [upper, lower]), right=right)
-    beside = {"textcoords": "offset points", "annotation_clip": False, "fontsize": 9, "va": "center"}
-    lower.annotate(below, (1, 0.5), (9, 0), xycoords="axes fraction", color=GREY, **beside)
-    places = _apart(upper, figure.dpi / 72, ends)
-    for (height, text, own), shift in zip(ends, places, strict=True):
-        upper.annotate(
-            text, (1, height), (9, shift), xycoords=("axes fraction", "data"),
-            color=FIT if own else GREY, weight="bold" if own else "normal", **beside,
-        )  # fmt: skip
+    figure.subplots_adjust(left=left_margin(figure, panels), right=right)
+    _beside(lower, below, 0.0)
+    for end, shift in zip(ends, _apart(upper, figure.dpi / 72, ends), strict=True):
+        _beside(upper, end.text, end.height, shift, own=end.own)
 
 
-def _apart(axes: "Axes", scale: float, ends: list[tuple[float, str, bool]]) -> list[float]:
+def _beside(axes: "Axes", text: str, height: float, shift: float = 0.0, *, own: bool = False) -> None:
+    """Write text right of the axes at a height, `shift` points above it; the curve's own name in its colour."""
+    axes.annotate(
+        text, (1, height), (9, shift), xycoords=("axes fraction", "data"), textcoords="offset points",
+        annotation_clip=False, fontsize=9, va="center", color=FIT if own else GREY, weight="bold" if own else "normal",
+    )  # fmt: skip
+
+
+def _apart(axes: "Axes", scale: float, ends: list[End]) -> list[float]:
     """Return by how many points each text is moved up so that none stands on another or below the axes."""
-    pixels = [float(axes.transData.transform((0.0, height))[1]) / scale for height, _, _ in ends]
-    sizes = [11.5 * (text.count("\n") + 1) + 3 for _, text, _ in ends]
+    pixels = [float(axes.transData.transform((0.0, end.height))[1]) / scale for end in ends]
+    sizes = [11.5 * (end.text.count("\n") + 1) + 3 for end in ends]
     floor = float(axes.transAxes.transform((0, 0))[1]) / scale
     centres = list[float]()
     for i, (pixel, size) in enumerate(zip(pixels, sizes, strict=True)):

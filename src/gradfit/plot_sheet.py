@@ -81,19 +81,27 @@ def heading(figure: "Figure", headline: Sequence[str], lines: Sequence[str]) -> 
     return taken
 
 
-def wrapped(
-    figure: "Figure", text: str, *, size: float = 9.5, bold: bool = False, most: int = 3
-) -> list[str]:
+def wrapped(figure: "Figure", text: str, *, headline: bool = False, most: int = 3) -> list[str]:
     """Return running text in lines that fit the width of the figure, at most `most` of them."""
     room = figure.get_figwidth() * (1 - 2 * _MARGIN)
-    lines = [""]
+    size, lines = 12.0 if headline else 9.5, [""]
     for word in drawn(text).split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_width(figure, longer, size=size, bold=bold) > room:
+        if lines[-1] and text_width(figure, longer, size=size, bold=headline) > room:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines if len(lines) <= most else [*lines[: most - 1], f"{lines[most - 1]} …"]
+
+
+def fitted(figure: "Figure", text: str, room: float, *, size: float, bold: bool = False) -> str:
+    """Return text, cut at its end where it is wider than `room` inches."""
+    text = drawn(text)
+    if text_width(figure, text, size=size, bold=bold) <= room:
+        return text
+    while len(text) > 1 and text_width(figure, f"{text}…", size=size, bold=bold) > room:
+        text = text[:-1]
+    return f"{text.rstrip(' _')}…"
 
 
 def text_width(figure: "Figure", text: str, *, size: float = 9.5, bold: bool = False) -> float:
@@ -152,17 +160,25 @@ def left_margin(figure: "Figure", axes: Sequence["Axes"]) -> float:
     return float(widest / figure.dpi + 0.16) / figure.get_figwidth()
 
 
-def density(axes: "Axes", x: Array, y: Array, across: int = 56) -> None:
+def density(axes: "Axes", x: Array, y: Array, across: int = 72) -> None:
     """Draw many points as hexagons, the darker the more of them."""
     colors = importlib.import_module("matplotlib.colors")
-    tones = colors.LinearSegmentedColormap.from_list("ink", ["#dfe2e0", "#8d9299", INK])
+    tones = colors.LinearSegmentedColormap.from_list("ink", ["#e1e4e2", "#9ba0a6", "#3d434b"])
     low, high = axes.get_position().height, axes.get_position().width
     shape: Any = axes.figure
     ratio = low * shape.get_figheight() / (high * shape.get_figwidth())
     grid = (across, max(4, round(across * ratio / 3**0.5)))
     extent = (*axes.get_xlim(), *axes.get_ylim())
     axes.hexbin(
-        x, y, gridsize=grid, extent=extent, cmap=tones, bins="log", mincnt=1, linewidths=0.1, zorder=1.5
+        x,
+        y,
+        gridsize=grid,
+        extent=extent,
+        cmap=tones,
+        norm=colors.PowerNorm(0.5),
+        mincnt=1,
+        linewidths=0.1,
+        zorder=1.5,
     )
 
 

@@ -8,34 +8,11 @@ from gradfit.errors import FormulaError
 from gradfit.formula import Expression, parse
 from gradfit.notation import MINUS, THIN
 
-_SYMBOL = re.compile(r"(?P<base>[A-Za-z])(?:_(?P<tail>[A-Za-z0-9]{1,8})|(?P<digits>\d{1,2}))?")
+_GREEK = "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|chi|psi|omega"
+_SYMBOL = re.compile(rf"(?P<base>[A-Za-z]|{_GREEK})(?:_(?P<tail>[A-Za-z0-9]{{1,8}})|(?P<digits>\d{{1,2}}))?")
 _POWER = re.compile("10(?P<raised>[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _WORD = re.compile(r"[\w ]+")
-_GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "rho",
-        "sigma",
-        "tau",
-        "phi",
-        "chi",
-        "psi",
-        "omega",
-    ]
-)
 _LOW, _BLANK = r"\_", r"\ "
 _SUM, _PRODUCT, _POW, _ATOM = 1, 2, 3, 4
 _INFIX = {
@@ -52,13 +29,21 @@ LONGEST = 60  # nodes of a formula that is set; longer ones are shown as they we
 
 
 def drawn(text: str) -> str:
-    r"""Return running text for matplotlib: dollar signs stay themselves, powers of ten are raised.
+    r"""Return running text for matplotlib: a dollar sign stays one, and blanks are those that every font has.
 
-    >>> drawn("3 × 10⁻⁶ US$")
-    '3 × $10^{-6}$ US\\$'
+    >>> drawn("3 US$")
+    '3 US\\$'
     """
-    text = text.replace("\\", "/").replace("$", r"\$").replace(THIN, "\u00a0")
-    return _POWER.sub(lambda match: f"$10^{{{match['raised'].translate(_RAISED)}}}$", text)
+    return text.replace("\\", "/").replace("$", r"\$").replace(THIN, "\u00a0")
+
+
+def mixed(text: str) -> str:
+    r"""Return running text that is to stand beside symbols: powers of ten are raised as theirs are.
+
+    >>> mixed("3 × 10⁻⁶")
+    '3 × $10^{-6}$'
+    """
+    return _POWER.sub(lambda match: f"$10^{{{match['raised'].translate(_RAISED)}}}$", drawn(text))
 
 
 def symbol(name: str) -> str:
@@ -67,23 +52,23 @@ def symbol(name: str) -> str:
     >>> symbol("t_c"), symbol("b1"), symbol("signal")
     ('$t_\\mathrm{c}$', '$b_\\mathrm{1}$', 'signal')
     """
-    return f"${_math(name)}$" if _SYMBOL.fullmatch(name) or name in _GREEK else drawn(name)
+    return f"${_math(name)}$" if _SYMBOL.fullmatch(name) else drawn(name)
 
 
 def axis_title(title: str, name: str) -> str:
     """Return the name of an axis, which begins with the name of a column."""
-    return symbol(name) + drawn(title.removeprefix(name)) if title.startswith(name) else drawn(title)
+    rest = title.removeprefix(name)
+    return symbol(name) + (mixed(rest) if symbol(name).startswith("$") else drawn(rest))
 
 
 def _math(name: str) -> str:
     """Return a name inside a formula."""
-    if name in _GREEK:
-        return rf"\{name}"
     match = _SYMBOL.fullmatch(name)
     if match is None:
         return rf"\mathrm{{{name.replace('_', _LOW).replace(' ', _BLANK)}}}"
+    base = match["base"] if len(match["base"]) == 1 else rf"\{match['base']}"
     below = match["tail"] or match["digits"]
-    return rf"{match['base']}_\mathrm{{{below}}}" if below else match["base"]
+    return rf"{base}_\mathrm{{{below}}}" if below else base
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Data:
         size = float(np.max(np.abs(self.y), initial=0.0))
         if size == 0 or 1e-100 < size < 1e100:
             return 1.0
-        return 2.0 ** -np.frexp(size)[1]
+        return float(2.0 ** -float(np.frexp(size)[1]))
 
     @cached_property
     def weight(self) -> Array | None:

@@ -458,8 +458,10 @@ class FitResult:
             log_sigma = 0.0 if self.data.sigma is None else float(np.sum(np.log(self.data.sigma)))
         if self.data.absolute:
             return -0.5 * (self.rss + self.n * float(np.log(2 * np.pi))) - log_sigma
+        r = self._at_end[0]
         with np.errstate(divide="ignore"):
-            return -0.5 * self.n * float(np.log(2 * np.pi * self.rss / self.n) + 1) - log_sigma
+            log_rss = float(np.log(r @ r)) - 2 * float(np.log(self.data.unit))
+        return -0.5 * self.n * (float(np.log(2 * np.pi / self.n)) + log_rss + 1) - log_sigma
 
     @property
     def _estimated(self) -> int:

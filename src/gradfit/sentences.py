@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.notation import (
+    dated,
     fixed,
     interval_text,
     level_percent,
@@ -158,7 +159,8 @@ def _where(result: "FitResult") -> str:
         return f", at inputs like those of the {spelled(result.n)} rows"
     name = next(iter(result.inputs))
     x = result.data.columns[name]
-    ends = with_unit(reach(float(x.min()), float(x.max())), result.data.units.get(name, ""))
+    ends = dated(reach(float(x.min()), float(x.max())), name)
+    ends = with_unit(ends, result.data.units.get(name, ""))
     return f", for {name} from {ends}" if " to " in ends else f", at {name} = {ends}"
 
 

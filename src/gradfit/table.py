@@ -297,14 +297,13 @@ def read(data: Any, *, sheet: str | None = None, origins: Mapping[str, str] | No
     >>> table.names, table.n, table.units, table.columns["t_c"]
     (('t_u', 't_c'), 3, {'t_c': '°C'}, array([ 0.5, 14. , 15. ]))
     """
-    kind: type[Any] = type(data)
-    if kind is dict:
+    if data.__class__ is dict:
         table = _plain(data)
         if table is not None:
             return table
-    if kind is Table:
+    if data.__class__ is Table:
         return data
-    if issubclass(kind, str) or hasattr(data, "__fspath__"):
+    if issubclass(type(data), str) or hasattr(data, "__fspath__"):
         loaded = reading.load(data, sheet)
         return _assembled(loaded.columns, loaded.source, loaded.notes, origins)
     if sheet is not None:

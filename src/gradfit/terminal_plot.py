@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.notation import axis, count, fixed, level_percent
+from gradfit.notation import axis, count, fixed, level_percent, significant
 from gradfit.terminal_text import Line, Page, Signs, Span, Tone, cells, clip, cut, pad
 from gradfit.view import MANY, ROW, View, view
 
@@ -342,3 +342,55 @@ def data_plot(
         few, some, most = page.signs.steps
         said += f"; in a cell {few} few, {some} some, {most} most"
     return page.render([*canvas.lines(page), (), (page.span(f"  {said}", "dim"),)])
+
+
+def histogram_plot(
+    values: Array,
+    *,
+    name: str = "x",
+    unit: str = "",
+    width: int = 80,
+    color: bool = False,
+    unicode: bool = True,
+) -> str:
+    """Return how many of `values` (n,) lie where, as bars of text, one line for each bin.
+
+    Parameters
+    ----------
+    name, unit : str
+        Of what is counted.
+    width, color, unicode
+        As for `data_plot`.
+    """
+    page = Page(width, color, unicode)
+    seen = values[np.isfinite(values) & (np.abs(values) <= _LARGEST)]
+    if not seen.size:
+        return page.render([(page.span(f"  {name} holds no numbers that can be drawn", "dim"),)])
+    number, labels, title = _binned(seen, name, unit)
+    labels = [page.text(label) for label in labels]
+    wide = max(cells(label) for label in labels)
+    counts = [page.text(fixed(n, 0)) for n in number]
+    room = max(width - wide - 8 - max(len(text) for text in counts), 1)
+    lines: list[Line] = [(page.span(f"  {title}", "dim"),)]
+    for n, text, label in zip(number, counts, labels, strict=True):
+        bar = ("█" if unicode else "#") * max(round(room * n / max(number)), int(n > 0))
+        side = Span(f"  {pad(label, wide, right=True)} {page.signs.axis}", "dim")
+        lines.append((side, Span(bar), page.span(f" {text}", "dim")))
+    left = len(values) - seen.size
+    said = count(seen.size, "value") + (f"; {count(left, 'row')} without a number left out" if left else "")
+    return page.render([*lines, (), (page.span(f"  {said}; a label is the lower end of its bar", "dim"),)])
+
+
+def _binned(values: Array, name: str, unit: str) -> tuple[list[int], list[str], str]:
+    """Return (numbers, labels, title) of bins between round values; one bin for one value."""
+    low, high = float(values.min()), float(values.max())
+    ticks, labels, title = axis(low, high, name, unit, most=12)
+    if len(ticks) < 2 or high - low <= 1e-12 * max(abs(low), abs(high)):
+        return [len(values)], [significant(low, 4)], f"{name}, {unit}" if unit else name
+    step = ticks[1] - ticks[0]
+    first = ticks[0] - step * (low < ticks[0])
+    bins = np.clip(np.floor((values - first) / step + 1e-9), 0, None).astype(int)
+    if low < ticks[0]:
+        labels = ["", *labels]
+    number = np.bincount(bins, minlength=len(labels)).tolist()
+    return number, [*labels, *[""] * (len(number) - len(labels))], title

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradfit.notation import (
     THIN,
-    common_exponent,
+    exact,
     fixed,
     interval_text,
     level_percent,
@@ -70,7 +70,7 @@ def _row(p: "ParameterResult", unit: str) -> Row:
         end = float("inf") if words == "not determined" else float("nan")
         return Row(p.name, "", "", words, unit, "any" if words == "not determined" else "", (end, end))
     if words:
-        value = significant(p.value, 4) if words == "no error bar" else _exact(p.value)
+        value = significant(p.value, 4) if words == "no error bar" else exact(p.value)
         return Row(p.name, value, "", words, unit, "", (float("nan"), float("nan")))
     value, error, power = plus_minus(p.value, p.stderr)
     low, high = p.interval()
@@ -80,13 +80,6 @@ def _row(p: "ParameterResult", unit: str) -> Row:
     if power:
         value, error = f"({value}", f"{error}){power}"
     return Row(p.name, value, error, "", unit, interval, reach)
-
-
-def _exact(value: float) -> str:
-    """Return a number that was given, in full where it is short."""
-    if common_exponent(value, 0.0):
-        return significant(value, 6)
-    return fixed(value, next((d for d in range(7) if round(value, d) == value), 6))
 
 
 def parameter_table(result: "FitResult", page: Page) -> list[Line]:
@@ -120,14 +113,16 @@ def _headed(head: str, texts: list[str], page: Page) -> list[str]:
 
 def _values(rows: list[Row], page: Page) -> list[str]:
     """Return value ± s.e. of each row, aligned at the points of both."""
-    ends = [(*_halves(row.value), *_halves(row.error)) for row in rows]
+    ends = [("", "", "", "") if row.words else (*_halves(row.value), *_halves(row.error)) for row in rows]
     wide = [max((len(end[i]) for end in ends), default=0) for i in range(4)]
     texts = list[str]()
     for row, (a, b, c, d) in zip(rows, ends, strict=True):
-        value = a.rjust(wide[0]) + b.ljust(wide[1])
         if row.error:
+            value = a.rjust(wide[0]) + b.ljust(wide[1])
             texts.append(page.text(f"{value} ± {c.rjust(wide[2])}{d}"))
         else:
+            whole, rest = _halves(row.value)
+            value = (whole.rjust(wide[0]) + rest).ljust(wide[0] + wide[1])
             texts.append(page.text(f"{value} {row.words}" if row.value else row.words))
     return texts
 

@@ -98,8 +98,9 @@ def _band(edges: tuple[Array, Array], at: Array) -> tuple[Array, Array] | None:
 
 
 def straight(curve: Array) -> bool:
-    """Return whether a curve at evenly spaced places is a straight line."""
+    """Return whether a curve at evenly spaced places is a straight line, to a millionth of its range."""
     with np.errstate(all="ignore"):
-        bend = float(np.abs(np.diff(curve, 2)).max(initial=0.0))
-        room = 1e-9 * float(np.ptp(curve)) + 1e-14 * float(np.abs(curve).max())
+        chord = np.linspace(float(curve[0]), float(curve[-1]), len(curve))
+        bend = float(np.abs(curve - chord).max(initial=0.0))
+        room = 1e-6 * float(np.ptp(curve)) + 1e-14 * float(np.abs(curve).max())
     return bend <= room

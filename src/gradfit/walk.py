@@ -67,6 +67,7 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     """
     linear = linear_in(model, parameters)
     start = parameters.start[parameters.free]
+    stopped = False
     if len(linear) == len(start) and not options.search:
         start, starts, how = np.where(np.isnan(start), 0.0, start), Starts("not needed"), ("Every parameter enters linearly: one orthogonal solve gives the minimum",)
         first = _closed(problem, start)
@@ -76,10 +77,13 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     elif np.isnan(start).any() or options.search:
         found = searched(model, problem, parameters, options)
         start, starts, how = found.parameters, _starts_of(found), (_search_sentence(found),)
+        stopped = found.interrupted
     else:
         starts, how = Starts("given"), ()
         _finite_at(model, problem, parameters, start)
     parameters = _with_free_start(parameters, start)
+    if stopped:
+        return Walk(parameters, _stopped(problem, start), options.loss, starts, "search, stopped by the user", "", how)
     loss, outcome = _fitted(problem, start, parameters, options)
     solver = "Levenberg-Marquardt"
     if not outcome.converged and outcome.status != "interrupted" and starts.source == "given":
@@ -87,6 +91,12 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     if starts.source == "search" and len(linear):
         solver = "variable projection, then Levenberg-Marquardt"
     return Walk(parameters, outcome, loss, starts, solver, "", how)
+
+
+def _stopped(problem: ModelProblem, point: Array) -> Outcome:
+    residuals = problem.residual(point)
+    message = "Stopped by the user during the search for start values; these are the best parameters so far"
+    return Outcome(point, float(residuals @ residuals), "interrupted", message, 0, 1)
 
 
 def linear_in(model: BoundModel, parameters: Parameters) -> NDArray[np.int64]:
@@ -214,16 +224,21 @@ def searched(
             if np.isfinite(loss):
                 return point, loss
         done = minimise(thin, start, bounds=bounds, settings=settings)
+        if done.status == "interrupted":
+            raise KeyboardInterrupt
         return done.parameters, done.loss
 
     traced = isinstance(problem.model, NumpyKernel)
     batch = _batch(thin, linear) if traced else _one_by_one(thin)
-    plan = Search(seed=options.seed) if traced else Search(count=64, generations=2, most=12, rounds=2, seed=options.seed)
+    unknowns = int(np.count_nonzero(np.isnan(given))) - len(linear)
+    plan = Search.for_unknowns(unknowns, options.seed)
+    if not traced:
+        plan = replace(plan, count=64, generations=2, most=12, rounds=2)
     if quick:
         plan = replace(plan, rounds=1, most=12)
     scales = Scales.of(thin.columns if model.inputs else [], thin.y)
     found = search(batch, refine, scales=scales, bounds=bounds, linear=linear, given=given, settings=plan)
-    if not np.isfinite(found.losses).any() if len(found.losses) else True:
+    if not np.isfinite(found.losses).any() and not found.interrupted:
         raise ModelError(
             f"{model.text} is finite at none of {found.tried} starts that were tried",
             remedy="Give start values, or bounds that keep the model finite",
@@ -276,6 +291,8 @@ def _projected(
     free = parameters.free[nonlinear]
     bounds = (parameters.lower[free], parameters.upper[free])
     outcome = minimise(apart, apart.latest[nonlinear], bounds=bounds, settings=settings)
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
     point, residuals, _ = apart.solved(outcome.parameters)
     if not np.isfinite(residuals).all():
         return apart.latest, outcome.loss

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gradfit.diagnose import laws
-from gradfit.diagnose.evidence import ALARM, Array, Evidence, Fact, Finding
+import gradfit.diagnose.laws as laws
+from gradfit.diagnose.evidence import ALARM, Array, Evidence, Fact, Finding, Indices, Mask
 from gradfit.diagnose.geometry import Geometry
 from gradfit.diagnose.parameters import Group, Together, to_fix
 from gradfit.diagnose.words import (
@@ -23,6 +23,7 @@ from gradfit.diagnose.words import (
 from gradfit.notation import count, fixed, listing, significant
 
 FAR = 1.0  # confidence radii: beyond, the parameters are not even near
+RAISED = ("", "", "²", "³", "⁴")
 NEAR = 0.03  # converged fits end below 5e-7
 
 
@@ -38,7 +39,10 @@ def non_finite(e: Evidence) -> Finding | None:
     if not np.isfinite(e.values).all():
         lost = [name for name, v in zip(e.names, e.values, strict=True) if not np.isfinite(v)]
         return broken(
-            e, f"The fit lost {listing(lost)}: no finite value is left.", np.array([], int), 'start="search"'
+            e,
+            f"The fit lost {listing(lost)}: no finite value is left.",
+            np.zeros(0, np.intp),
+            'start="search"',
         )
     return non_finite_model(e)
 
@@ -55,20 +59,20 @@ def non_finite_model(e: Evidence) -> Finding | None:
         )
     bad = np.flatnonzero(~np.isfinite(e.jacobian).all(axis=1)) if e.jacobian.size else bad
     if len(bad):
-        by = [name for name, ok in zip(e.names, np.isfinite(e.jacobian).all(axis=0), strict=True) if not ok]
+        by = [name for j, name in enumerate(e.names) if not np.isfinite(e.jacobian[:, j]).all()]
         return broken(e, f"The derivative by {listing(by)} is not finite in {place(e, bad)}.", bad, "")
     if e.status == "non-finite":
         return broken(e, e.message or "The fit stopped where the model is not finite", bad, 'start="search"')
     return None
 
 
-def place(e: Evidence, bad: Array) -> str:
+def place(e: Evidence, bad: Indices) -> str:
     """Return rows, and the inputs of the first."""
     at = where_is(e, int(bad[0]))
     return rows_text(e.rows[bad]) + (f" ({at})" if at else "")
 
 
-def broken(e: Evidence, message: str, bad: Array, remedy: str) -> Finding:
+def broken(e: Evidence, message: str, bad: Indices, remedy: str) -> Finding:
     """Return the finding that numbers are missing; rows are left out where few enough are bad."""
     few = len(bad) <= 20 and len(e.y) - len(bad) > len(e.names)
     left_out = f"exclude={[int(row) for row in e.rows[bad]]}" if few else 'start="search"'
@@ -104,7 +108,7 @@ def too_few_places(e: Evidence, places: int) -> Finding:
 
 def unused(e: Evidence, dead: list[int]) -> Finding | None:
     """Return the finding that parameters do nothing: the model does not hold them, or no point feels them."""
-    never = [name for name in e.unused if name not in e.names or e.names.index(name) in dead]
+    never = [name for name in e.unused if name in e.names]  # what is fixed may stay unused
     without = [e.names[j] for j in dead if e.names[j] not in never]
     if not never and not without:
         return None
@@ -121,26 +125,24 @@ def unused(e: Evidence, dead: list[int]) -> Finding | None:
 def unidentifiable(e: Evidence, g: Geometry, group: Group) -> Finding:
     """Return the finding that only a combination of the group is determined, naming it where it has a name."""
     names = [e.names[j] for j in group.members]
-    known = combination(names, group.slope, e.values[list(group.members)])
     left = len(names) - group.free
+    product = product_of(names, group.slope * e.values[list(group.members)]) if left == 1 else ""
+    total = sum_of(names, group.slope) if left == 1 else ""
+    known = product or total if not (product and total) else ""  # at a = b a product and a sum look alike
+    known = known or (line_of(e, names, group.slope) if len(names) == 2 else "")
+    what = f"only {known or 'one combination of them'} is determined"
     if left > 1:
         what = f"only {left} combinations of them are determined"
-    else:
-        what = f"only {known or 'one combination of them'} is determined"
-    ratio = significant(group.ratio, 1) if group.ratio > 0 else "0"
-    cause = "" if known and known[-1] != ")" else still_column(e)
+    at = {product: "1", total: "0"}.get(known) if known else None
     fixes = to_fix(group, g)
-    ones = all(sign not in known for sign in "+−") and known != ""
-    remedy = setting("fixed", {e.names[j]: "1" for j in fixes}) if ones else fix(e, fixes)
-    facts: dict[str, Fact] = {
-        "parameters": tuple(names),
-        "determined": known.strip("()"),
-        "singular_ratio": group.ratio,
-    }
+    remedy = setting("fixed", {e.names[j]: at for j in fixes}) if at else fix(e, fixes)
+    facts: dict[str, Fact] = {"parameters": tuple(names), "determined": known, "singular_ratio": group.ratio}
+    cause = "" if known and known == product else still_column(e)
     if cause:
         facts["constant"] = tuple(still_columns(e))
         said = f"{cause}, so {listing(names)} cannot be told apart: {what}."
         return Finding("unidentifiable", "error", said, remedy, facts)
+    ratio = significant(group.ratio, 1)
     said = f"{listing(names)} cannot be told apart: {what} (smallest singular value {ratio} of the largest)."
     return Finding("unidentifiable", "error", said, remedy, facts)
 
@@ -164,24 +166,42 @@ def still_column(e: Evidence) -> str:
     return ""
 
 
-def combination(names: list[str], slope: Array, values: Array) -> str:
-    """Return the product, ratio, sum or difference that is determined.
+def product_of(names: list[str], weights: Array) -> str:
+    """Return the product of small powers that moves by these relative amounts, "" when there is none.
 
-    A sum is in brackets; "" where none fits, or a product and a sum fit alike.
+    >>> product_of(["a", "b", "c"], np.array([3.0, -3.0, 6.0]))
+    'a·c²/b'
     """
-    powers, terms = whole(slope * values), whole(slope)
-    if (powers is None) == (terms is None):
+    powers = whole(weights)
+    if powers is None:
         return ""
-    if powers is not None:
-        above = "·".join(name + raised(p) for name, p in zip(names, powers, strict=True) if p > 0)
-        below = "·".join(name + raised(-p) for name, p in zip(names, powers, strict=True) if p < 0)
-        many = sum(p < 0 for p in powers) > 1
-        return above + (f"/({below})" if many else f"/{below}" if below else "")
-    text = "".join(
+    above = [name + RAISED[abs(p)] for name, p in zip(names, powers, strict=True) if p > 0]
+    below = [name + RAISED[abs(p)] for name, p in zip(names, powers, strict=True) if p < 0]
+    under = "·".join(below)
+    return "·".join(above) + ("/" if below else "") + (f"({under})" if len(below) > 1 else under)
+
+
+def sum_of(names: list[str], weights: Array) -> str:
+    """Return the sum of small multiples that moves by these amounts, "" when there is none.
+
+    >>> sum_of(["a", "b", "c"], np.array([3.0, -3.0, 6.0]))
+    'a − b + 2·c'
+    """
+    parts = [
         (" + " if c > 0 else " − ") + (f"{abs(c)}·" if abs(c) > 1 else "") + name
-        for name, c in zip(names, terms or [], strict=True)
-    )
-    return f"({text[3:]})"
+        for name, c in zip(names, whole(weights) or [], strict=False)
+    ]
+    return "".join(parts)[3:]
+
+
+def line_of(e: Evidence, names: list[str], slope: Array) -> str:
+    """Return the value of a line at an input that holds one value, "5·w + b" at 5; "" where that is not it."""
+    for name in still_columns(e):
+        at = float(e.inputs[name][0]) if name in e.inputs else 0.0
+        for i, j in ((0, 1), (1, 0)):
+            if at and abs(float(slope[i] / slope[j]) / at - 1) < 1e-9:
+                return f"{quantity(at, '')}·{names[i]} + {names[j]}"
+    return ""
 
 
 def whole(weights: Array) -> list[int] | None:
@@ -190,29 +210,24 @@ def whole(weights: Array) -> list[int] | None:
     if not 0 < least < np.inf:
         return None
     exact = weights / least * np.sign(weights[0])
-    near = np.round(exact)
+    near: Array = np.rint(exact)
     fits = bool(np.all(np.abs(exact - near) < 1e-6) and np.max(np.abs(near)) <= 4)
     return [int(c) for c in near] if fits else None
-
-
-def raised(power: int) -> str:
-    """Return a small power as a superscript."""
-    return {1: "", 2: "²", 3: "³", 4: "⁴"}[power]
 
 
 def strong_correlation(e: Evidence, found: Together) -> Finding:
     """Return the finding that parameters are known only together."""
     names = [e.names[j] for j in found.members]
-    none = "neither" if len(names) == 2 else "none"
-    relative = percent(found.relative) if found.relative < 10 else "its own size"
+    kind, none = ("correlation", "neither") if len(names) == 2 else ("multiple correlation", "none")
+    relative = percent(found.relative) if found.relative < 1 else "within its own size"
     said = (
-        f"{listing(names)} are known only together (correlation {correlation_text(found.correlation)}), "
-        f"{none} of them to {relative}: the points cover too little of the curve."
+        f"{listing(names)} are known only together ({kind} {correlation_text(found.correlation)}), "
+        f"{none} of them to {relative}."
     )
     facts: dict[str, Fact] = {"parameters": tuple(names), "correlation": found.correlation}
     if np.isfinite(found.relative):
         facts["relative_error"] = found.relative
-    return Finding("strong-correlation", "warning", said, fix(e, found.members[-1:]), facts)
+    return Finding("strong-correlation", "warning", said, fix(e, [found.worst]), facts)
 
 
 def correlation_text(r: float) -> str:
@@ -221,7 +236,7 @@ def correlation_text(r: float) -> str:
     return fixed(r, decimals, plus=False)
 
 
-def at_bound(e: Evidence, on: Array, ratio: float, p: float) -> Finding:
+def at_bound(e: Evidence, on: Mask, ratio: float, p: float) -> Finding:
     """Return the finding on the parameters `on` (k,) their bounds."""
     members = [int(j) for j in np.flatnonzero(on)]
     names = [e.names[j] for j in members]

@@ -5,7 +5,7 @@ from math import sqrt
 import numpy as np
 
 from gradfit.diagnose.evidence import Array, Evidence, Fact, Finding, Severity
-from gradfit.diagnose.geometry import TINY, Geometry, quantile
+from gradfit.diagnose.geometry import TINY, Geometry
 from gradfit.diagnose.residuals import Noise, Outliers, Spread
 from gradfit.diagnose.structure import Structure
 from gradfit.diagnose.words import column, numbers, p_text, percent, quantity, rows_text, times
@@ -54,10 +54,15 @@ def structure(e: Evidence, g: Geometry, found: Structure, noise: float) -> Findi
             "a wrong model, or a local minimum."
         )
         return Finding("underfitting", "warning", said, 'start="search"', {**facts, "rms": rms})
-    said = (
-        f"Residuals follow a pattern along {along}, {times(ratio)} times the noise between neighbours "
-        f"({p_text(found.p)}): the formula lacks something."
-    )
+    if found.wave:
+        turn = fixed(found.wave.turn, 1)
+        said = f"Residuals swing along {along} with a turn every {turn} points ({p_text(found.p)}): the formula lacks a wave."
+        facts["points_a_turn"] = found.wave.turn
+    else:
+        said = (
+            f"Residuals follow a pattern along {along}, {times(ratio)} times the noise between neighbours "
+            f"({p_text(found.p)}): the formula lacks something."
+        )
     return Finding("structured-residuals", "warning", said, 'start="search"', facts)
 
 
@@ -106,36 +111,39 @@ def spread(e: Evidence, found: Spread, sizes: Array) -> Finding:
     """Return the finding that scatter changes along a column."""
     along = found.along or f"the fitted {e.response}"
     end = "high" if found.grows else "low"
-    said = f"Scatter at the {end} end of {along} is {times(found.ratio)} times that at the other ({p_text(found.p)})."
+    said = f"Scatter at the {end} end of {along} is {times(found.ratio)} times that at the other ({p_text(found.p)})"
+    remedy = weights(e, found, sizes)
+    said += "; give each row its standard deviation sd." if remedy.startswith("sigma") else "."
     facts: dict[str, Fact] = {"along": along, "ratio": min(found.ratio, 1e300), "p": found.p}
-    return Finding("unequal-variance", "warning", said, weights(e, found, sizes), facts)
+    return Finding("unequal-variance", "warning", said, remedy, facts)
 
 
 def weights(e: Evidence, found: Spread, sizes: Array) -> str:
-    """Return the weights that even the scatter out: a power of a column that is nowhere near zero.
+    """Return the weights that even the scatter out: a power of y or of a column that is nowhere near zero.
 
-    The scatter of thirds of the rows, sorted by the column, gives the power to the nearest half.
+    Where there is none, the reader has to give each row its own sigma.
     """
-    candidates = {found.along: e.inputs[found.along]} if found.along else {e.response: e.y}
-    candidates |= {e.response: e.y, **e.inputs}
+    usable = bool(np.all(e.y > 0) and np.all(e.y > e.fitted / 3))
+    candidates = {e.response: e.fitted} if usable else {}
+    candidates |= {name: x for name, x in e.inputs.items() if float(x.min()) > 1e-3 * float(x.max())}
+    if found.along in candidates:
+        candidates = {found.along: candidates[found.along], **candidates}
     for name, x in candidates.items():
-        if float(x.min()) > 1e-3 * float(x.max()) and float(x.max()) > float(x.min()):
-            power = exponent(x if name != e.response else e.fitted, sizes)
-            if power:
-                return written(column(name), power)
-    return "sigma=scatter  # an array with the standard deviation of each row"
+        power = exponent(np.maximum(x, e.y / 3) if name == e.response else x, sizes)
+        if power:
+            return written(column(name), power)
+    return "sigma=sd"
 
 
 def exponent(x: Array, sizes: Array) -> int:
-    """Return twice the power with which scatter grows with x: 0, ±1, ±2 to ±4."""
-    order = np.argsort(x, kind="stable")
-    thirds = [part for part in np.array_split(order, 3) if len(part)]
-    at = np.array([float(np.median(x[part])) for part in thirds])
-    size = np.array([quantile(sizes[part], 0.683) for part in thirds]) + TINY
-    if not (at > 0).all() or at[-1] <= at[0]:
+    """Return twice the power with which the scatter grows with x, from -2 to 2: a line through logarithms."""
+    log_x = np.log(x) - float(np.mean(np.log(x)))
+    spread = float(log_x @ log_x)
+    if not spread > 0:
         return 0
-    slope = float(np.polyfit(np.log(at), np.log(size), 1)[0])
-    return int(np.clip(np.round(2 * slope), -4, 4))
+    floor = 0.1 * float(np.median(sizes)) + TINY
+    slope = float(log_x @ np.log(np.maximum(sizes, floor))) / spread
+    return int(np.clip(np.rint(2 * slope), -2, 2))
 
 
 def written(name: str, power: int) -> str:

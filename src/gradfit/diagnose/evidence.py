@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 Severity = Literal["info", "warning", "error"]
 Verdict = Literal["trust", "caution", "no"]
 Fact = float | str | tuple[str, ...] | tuple[float, ...]
@@ -59,7 +61,7 @@ class Evidence:
     other_values : mapping of str to float, or None
         The parameters there.
     unused : tuple of str
-        Parameters that the model never uses.
+        Parameters that the model never uses; those not in `names` are no concern.
     constant : tuple of str
         Input columns that hold one value.
     sigma : str

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from math import frexp, ldexp, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradfit.diagnose.evidence import Array
+from gradfit.diagnose.evidence import Array, Indices
 
 RANK = 1e-13  # singular values below this share of the largest are rounding
 ENOUGH = 50_000  # rows that determine a robust plane, or show a pattern, as well as all do
@@ -59,19 +58,21 @@ def tangent(residuals: Array, J: Array) -> Geometry:
     """Return the geometry of residuals (n,) and Jacobian (n, k), n >= 1, k >= 0."""
     n, k = J.shape
     unit = power_of_two(residuals)
-    r, norm = residuals / unit, lengths(J)
+    r: Array = residuals / unit
+    norm = lengths(J)
     if k == 0:
         s = sqrt(float(r @ r) / n)
-        return Geometry(r, unit, np.zeros((n, 0)), np.zeros(0), np.zeros((0, 0)), norm, np.zeros(n), n, s)
+        none = np.zeros(0)
+        return Geometry(r, unit, J, none, np.zeros((0, 0)), none, np.zeros_like(r), n, s)
     basis, R = np.linalg.qr(J / np.where(norm > 0, norm, 1.0))
     U, sv, V = np.linalg.svd(R, full_matrices=False)
-    Q = basis @ U[:, sv > RANK * sv[0]]
+    Q: Array = basis @ U[:, sv > RANK * float(sv[0])]
     leverage = np.minimum(np.einsum("ij,ij->i", Q, Q), 1.0)
-    dof = n - Q.shape[1]
+    dof = n - int(Q.shape[1])
     return Geometry(r, unit, Q, sv, V, norm, leverage, dof, sqrt(float(r @ r) / max(dof, 1)))
 
 
-def thinned(n: int) -> NDArray[np.int64] | None:
+def thinned(n: int) -> Indices | None:
     """Return which of n rows to look at, a random ENOUGH of them in order, the same at each call; None: all."""
     if n <= ENOUGH:
         return None
@@ -105,10 +106,10 @@ def weighted(Q: Array, w: Array, r: Array) -> Array:
     """Return the step that least squares with weights w takes in the plane Q."""
     normal = (Q * w[:, None]).T
     try:  # Q is orthonormal: the normal equations lose nothing unless the weights leave too few rows
-        return np.linalg.solve(normal @ Q, normal @ r)
+        return np.asarray(np.linalg.solve(normal @ Q, normal @ r), np.float64)
     except np.linalg.LinAlgError:
         root = np.sqrt(w)
-        return np.linalg.lstsq(Q * root[:, None], root * r, rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(Q * root[:, None], root * r, rcond=None)[0], np.float64)
 
 
 def quantile(values: Array, share: float) -> float:

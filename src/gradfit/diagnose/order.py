@@ -4,14 +4,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradfit.diagnose import about_parameters, about_residuals, parameters, residuals
-from gradfit.diagnose.evidence import ALARM, Array, Check, Diagnosis, Evidence, Finding
+import gradfit.diagnose.about_parameters as about_parameters
+import gradfit.diagnose.about_residuals as about_residuals
+import gradfit.diagnose.parameters as parameters
+import gradfit.diagnose.residuals as residuals
+from gradfit.diagnose.evidence import ALARM, Array, Check, Diagnosis, Evidence, Finding, Mask
 from gradfit.diagnose.geometry import Geometry, Robust, lengths, power_of_two, robust, tangent, thinned
 from gradfit.diagnose.residuals import Noise
 from gradfit.diagnose.structure import has_three, noise_without, rows_of, structure
 
 WORST = {"error": 0, "warning": 1, "info": 2}
-SLIDING = 2.0  # confidence radii from the minimum within which fits slide along a valley, and beyond which they stopped early
+SLIDING = (
+    2.0  # confidence radii from the minimum: nearer, fits slide along a valley; farther, they were cut short
+)
 FIRST_PLACES = 4096  # rows in which enough different x are looked for before all are
 
 
@@ -68,24 +73,23 @@ def finite(e: Evidence) -> Diagnosis:
             return gathered(
                 few, about_parameters.unused(e, []), about_parameters.local_minimum(e, gain, lower)
             )
-    undetermined = determined(e, g, float(lengths((e.fitted / sigma)[:, None])[0]))
     bound, check, free = bounds(e, g)
     h = g if free.all() else tangent(e.residuals, e.jacobian[:, free])
     stopped = stop(e, h, noise)
+    undetermined = determined(
+        e, g, float(lengths((e.fitted / sigma)[:, None])[0]), early=far(stopped) and e.status != "converged"
+    )
     ready = noise.kind == "ordinary" and not few and h.dof >= 4 and tested(bound, stopped)
     after = residual_findings(e, h, sigma) if ready else Tested()
-    valley = correlation(e, h, free, after.noise) if not few and not undetermined else None
-    if (
-        valley and stopped and stopped.severity != "info"
-    ):  # one cause: a fit far away knows nothing of valleys
-        far = float(str(stopped.evidence.get("offset", SLIDING))) > SLIDING
-        valley, stopped = (None, stopped) if far else (valley, None)
+    valley = (
+        correlation(e, h, free, after.noise) if not few and not undetermined and not far(stopped) else None
+    )
+    if valley:  # the fit slid along it: one cause
+        stopped = None
     silent = about_residuals.few_to_test(e, h.dof) if noise.kind == "ordinary" and not few else None
     no_noise = about_residuals.no_noise(e, noise)
-    findings = gathered(
-        few, *undetermined, bound, stopped, valley, *after.findings, no_noise, silent
-    ).findings
-    return Diagnosis(findings, (*((check,) if check else ()), *after.checks))
+    found = gathered(few, *undetermined, bound, stopped, valley, *after.findings, no_noise, silent)
+    return Diagnosis(found.findings, (*((check,) if check else ()), *after.checks))
 
 
 def gathered(*found: Finding | None) -> Diagnosis:
@@ -99,11 +103,21 @@ def noise_of(e: Evidence, sigma: Array) -> Noise:
     return residuals.noise(e.y, e.fitted, sigma, terms if np.isfinite(terms) else 0.0)
 
 
-def determined(e: Evidence, g: Geometry, fitted: float) -> tuple[Finding, ...]:
-    """Return the findings on parameters without effect and on those that cannot be told apart."""
+def determined(e: Evidence, g: Geometry, fitted: float, *, early: bool) -> tuple[Finding, ...]:
+    """Return the findings on parameters without effect and on those that cannot be told apart.
+
+    Parameters
+    ----------
+    e, g
+        The evidence, and its geometry with all parameters.
+    fitted : float
+        Length of the fitted values, divided as the residuals are.
+    early : bool
+        Whether the fit stopped far from a minimum; what has no effect there may have one elsewhere.
+    """
     dead = parameters.without_effect(g, e.values, fitted)
     groups = parameters.redundant(g, e.jacobian, dead)
-    nothing = about_parameters.unused(e, dead)
+    nothing = about_parameters.unused(e, [] if early else dead)
     found = [nothing] if nothing else []
     if groups and not e.constant and not dead:
         places = different(e, len(e.names))
@@ -124,7 +138,7 @@ def different(e: Evidence, enough: int) -> int:
     return seen
 
 
-def bounds(e: Evidence, g: Geometry) -> tuple[Finding | None, Check | None, Array]:
+def bounds(e: Evidence, g: Geometry) -> tuple[Finding | None, Check | None, Mask]:
     """Return the finding on active bounds, its check, and the (k,) mask of parameters off their bounds."""
     on = parameters.on_bound(g, e.values, e.lower, e.upper)
     if not on.any():
@@ -146,22 +160,29 @@ def stop(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
     return about_parameters.not_converged(e, None if meaningless else parameters.relative_offset(g))
 
 
+def far(stopped: Finding | None) -> bool:
+    """Return whether the fit stopped so far from a minimum that its parameters mean nothing."""
+    if stopped is None or stopped.severity != "error":
+        return False
+    offset = stopped.evidence.get("offset")
+    return not isinstance(offset, float) or offset > SLIDING
+
+
 def tested(*causes: Finding | None) -> bool:
     """Return whether residual tests mean something: none of the causes was raised."""
     return all(cause is None or cause.severity == "info" for cause in causes)
 
 
-def correlation(e: Evidence, g: Geometry, free: Array, noise: float) -> Finding | None:
+def correlation(e: Evidence, g: Geometry, free: Mask, noise: float) -> Finding | None:
     """Return the finding on parameters known only together, judged by the noise and not by a wrong model's misses."""
     values = e.values[free]
     scatter = 1.0 if e.absolute else (noise or g.s) * g.unit
     found = parameters.strong_correlation(g, values, scatter)
     if not found:
         return None
-    place = np.flatnonzero(free)
-    return about_parameters.strong_correlation(
-        e, replace(found, members=tuple(int(place[j]) for j in found.members))
-    )
+    place = [int(j) for j in np.flatnonzero(free)]
+    members = tuple(place[j] for j in found.members)
+    return about_parameters.strong_correlation(e, replace(found, members=members, worst=place[found.worst]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +204,7 @@ def residual_findings(e: Evidence, g: Geometry, sigma: Array) -> Tested:
     found = patterns(e, g, fit, sigma)
     found += bad_rows(e, g, fit, found)
     if tested(*found.findings) and g.dof >= 12:
-        found += scatter(e, fit, g.dof)
+        found += scatter(e, g, fit, sigma)
     if tested(*found.findings) and e.absolute:
         found += against_sigma(e, g)
     return found
@@ -210,7 +231,7 @@ def patterns(e: Evidence, g: Geometry, fit: Robust, sigma: Array) -> Tested:
     )
     if not check.raised:
         return Tested((), (check,))
-    noise = noise_without(part, rows) * share
+    noise = noise_without(part, rows, result.wave) * share
     return Tested((about_residuals.structure(e, g, result, noise),), (check,), noise)
 
 
@@ -226,12 +247,14 @@ def bad_rows(e: Evidence, g: Geometry, fit: Robust, before: Tested) -> Tested:
     return Tested(found, (replace(check, raised=not tested(*found)),))
 
 
-def scatter(e: Evidence, fit: Robust, dof: int) -> Tested:
+def scatter(e: Evidence, g: Geometry, fit: Robust, sigma: Array) -> Tested:
     """Return the test for scatter that changes along a column or the fitted values."""
     columns = {"": e.fitted} | {name: x for name, x in e.inputs.items() if has_three(x)}
-    result = residuals.spread(fit, columns, dof)
+    result = residuals.spread(fit, columns, g.dof)
     check = checked("Scatter that changes", "rank correlation of |residual|", result.p, "unequal-variance")
-    found = (about_residuals.spread(e, result, fit.size),) if check.raised else ()
+    found = (
+        (about_residuals.spread(e, result, fit.size * (sigma / power_of_two(sigma))),) if check.raised else ()
+    )
     return Tested(found, (check,))
 
 

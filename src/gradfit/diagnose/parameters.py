@@ -5,8 +5,8 @@ from math import sqrt
 
 import numpy as np
 
-from gradfit.diagnose import laws
-from gradfit.diagnose.evidence import Array
+import gradfit.diagnose.laws as laws
+from gradfit.diagnose.evidence import Array, Mask
 from gradfit.diagnose.geometry import TINY, Geometry
 
 REDUNDANT = 1e-11  # exact redundancy gives about 1e-16; the hardest honest design of NIST, Filip, 1.9e-10
@@ -85,15 +85,16 @@ def to_fix(group: Group, g: Geometry) -> list[int]:
     for j in reversed(group.members):
         if len(chosen) < group.free and np.linalg.matrix_rank(null[[*chosen, j]], tol=1e-3) > len(chosen):
             chosen.append(j)
-    return chosen
+    return sorted(chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """Parameters that only a narrow valley joins, each of no use alone."""
 
-    members: tuple[int, ...]  # least known first
-    correlation: float  # of the two most correlated, which are members[:2] when there are two
+    members: tuple[int, ...]
+    worst: int  # the one known least
+    correlation: float  # of two; of more the multiple correlation of the worst with all others
     relative: float  # least of the relative standard errors
 
 
@@ -123,23 +124,22 @@ def strong_correlation(g: Geometry, values: Array, noise: float) -> Together | N
     members = np.flatnonzero((inflation > INFLATED) & ~(relative <= OF_LITTLE_USE))
     if len(members) < 2 or not bool(np.any(~(relative[members] <= OF_NO_USE))):
         return None
-    correlation = covariance / np.sqrt(np.outer(inflation, inflation))
-    pairs = np.abs(correlation[np.ix_(members, members)]) - 2 * np.eye(len(members))
-    i, j = np.unravel_index(int(np.argmax(pairs)), pairs.shape)
-    first = [int(members[i]), int(members[j])]
-    rest = [int(m) for m in members if m not in first]
-    known = float(correlation[first[0], first[1]])
-    return Together((*sorted(first), *rest), known, float(np.nanmin(relative[members])))
+    worst = int(members[int(np.argmax(np.where(np.isnan(relative), np.inf, relative)[members]))])
+    known = sqrt(1 - 1 / float(inflation[worst]))
+    if len(members) == 2:
+        i, j = members
+        known = float(covariance[i, j]) / sqrt(float(inflation[i]) * float(inflation[j]))
+    return Together(tuple(members.tolist()), worst, known, float(np.nanmin(relative[members])))
 
 
-def on_bound(g: Geometry, values: Array, lower: Array, upper: Array) -> Array:
+def on_bound(g: Geometry, values: Array, lower: Array, upper: Array) -> Mask:
     """Return the (k,) mask of parameters whose bound is nearer than a thousandth of the noise could show."""
     gap = np.minimum(values - lower, upper - values)
     near = np.maximum(1e-13 * np.abs(values), 1e-3 * g.s * g.unit / np.where(g.norm > 0, g.norm, np.inf))
     return gap <= near
 
 
-def release(r: Array, J: Array, free: Array) -> tuple[float, float]:
+def release(r: Array, J: Array, free: Mask) -> tuple[float, float]:
     """Return F and its p-value for the drop of the RSS that letting go of the bounds would give.
 
     Parameters

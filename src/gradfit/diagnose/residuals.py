@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from gradfit.diagnose import laws
-from gradfit.diagnose.evidence import Array
+import gradfit.diagnose.laws as laws
+from gradfit.diagnose.evidence import Array, Indices
 from gradfit.diagnose.geometry import TINY, Geometry, Robust, power_of_two, quantile
 
 EPS = float(np.finfo(float).eps)
@@ -28,7 +28,7 @@ class Outliers:
     """Rows that no usual noise makes, and what they do."""
 
     p: float
-    rows: Array  # (m,) indices, worst first
+    rows: Indices  # (m,) indices, worst first
     sizes: Array  # (m,) distance from the curve in robust standard deviations, signed
     shift: Array  # (k,) change of the parameters without them
     moved: float  # the largest of these changes, in standard errors
@@ -94,7 +94,7 @@ def resolution(y: Array, size: float) -> float:
         return 0.0
     for part in (1, 2, 3, 4):  # the least gap that happens to occur may be several steps
         step = float(gaps.min()) / part
-        multiples = (values - values[0]) / step
+        multiples: Array = (values - values[0]) / step
         if bool(np.all(np.abs(multiples - np.round(multiples)) < 1e-3)):
             return step
     return 0.0
@@ -128,7 +128,7 @@ def outliers(g: Geometry, fit: Robust) -> Outliers | None:
     s = sqrt(float(rest @ rest) / (len(rest) - rank)) + TINY
     to_parameters = g.V.T[:, :rank] / g.sv[:rank]  # (k, rank), columns of J of length 1
     change = to_parameters @ (step - g.Q.T @ g.r)
-    errors = np.sqrt(np.einsum("ij,ij->i", to_parameters, to_parameters)) * s
+    errors: Array = np.sqrt(np.einsum("ij,ij->i", to_parameters, to_parameters)) * s
     moved = np.abs(change) / (errors + TINY)
     sizes = np.sign(fit.residuals[away]) * fit.size[away] / (fit.scale + TINY)
     shift = change * (g.unit / np.where(g.norm > 0, g.norm, np.inf))

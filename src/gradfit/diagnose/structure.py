@@ -8,10 +8,9 @@ from itertools import product
 from math import sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradfit.diagnose import laws
-from gradfit.diagnose.evidence import Array
+import gradfit.diagnose.laws as laws
+from gradfit.diagnose.evidence import Array, Indices
 from gradfit.diagnose.geometry import TINY, Geometry
 
 WAVES = 8  # slow cosines at most: more of them dilute the test
@@ -23,7 +22,7 @@ class Rows:
     """What the tests need to know of each row, once more than two values of some column give an order."""
 
     columns: dict[str, Array]  # (n,) each, those with more than two values
-    orders: dict[str, NDArray[np.intp]]  # by column; "" by the fitted values, where there are several columns
+    orders: dict[str, Indices]  # by column; "" by the fitted values, where there are several columns
     at: Array  # (n, columns) ranks as quantiles
     sigma: (
         Array  # (n,) standard deviations, up to a factor: what a model misses is smooth in y, not in y/sigma
@@ -45,11 +44,21 @@ def rows_of(inputs: dict[str, Array], fitted: Array, sigma: Array) -> Rows | Non
 
 
 @dataclass(frozen=True, slots=True)
+class Wave:
+    """The one frequency that ordered residuals hold most of."""
+
+    p: float  # of so large a share
+    turn: float  # points to one turn
+    share: float  # of the sum of squares
+
+
+@dataclass(frozen=True, slots=True)
 class Structure:
     """How far the residuals are from noise."""
 
     p: float
     along: str  # the column along which the pattern shows, "" for the fitted values
+    wave: Wave | None  # where one frequency shows it best, and not slow waves or neighbours
 
 
 def structure(g: Geometry, scale: float, rows: Rows) -> Structure:
@@ -66,25 +75,35 @@ def structure(g: Geometry, scale: float, rows: Rows) -> Structure:
     """
     r = outside(g, np.clip(g.r, -CLIP * scale, CLIP * scale))
     neighbours = {name: durbin_watson(r, g, order, rows.sigma) for name, order in rows.orders.items()}
-    sharp = [sharpest_wave(r[order], g.dof) for order in rows.orders.values()]
-    p = laws.cauchy([*neighbours.values(), slow_waves(r, g, rows), *sharp])
-    along = min(rows.columns or rows.orders, key=lambda name: neighbours[name])
-    return Structure(p, along)
+    waves = {name: sharpest_wave(r[order], g.dof) for name, order in rows.orders.items()}
+    slow = slow_waves(r, g, rows)
+    p = laws.cauchy([*neighbours.values(), slow, *(wave.p for wave in waves.values())])
+    columns = rows.columns or rows.orders
+    sharp = min(columns, key=lambda name: waves[name].p)
+    along = min(columns, key=lambda name: neighbours[name])
+    if waves[sharp].p < min(slow, *neighbours.values()):
+        return Structure(p, sharp, waves[sharp])
+    return Structure(p, along, None)
 
 
-def noise_without(g: Geometry, rows: Rows) -> float:
+def noise_without(g: Geometry, rows: Rows, wave: Wave | None) -> float:
     """Return the standard deviation without the pattern, in `g.unit`.
 
-    It is the least of what neighbours show and of what remains beside the model and a third as many smooth waves as there
-    are degrees of freedom: the one sees a sharp pattern along one column, the other a smooth one along several.
+    It is the least of what neighbours show, of what the one sharp wave leaves, and of what remains beside the model and a
+    third as many smooth waves as there are degrees of freedom: a sharp pattern along one column shows in the first, a fast
+    one in the second, a smooth one along several columns in the last.
     """
     apart = [between_neighbours(g.r[order], rows.sigma[order]) for order in rows.orders.values()]
+    if wave and g.dof > 2:
+        apart.append(g.s * sqrt(max(1 - wave.share, 0.0) * g.dof / (g.dof - 2)))
     most = min(g.dof // 3, 10 * WAVES)
-    if most < 1:
-        return min(apart)
-    basis = np.linalg.qr(np.column_stack([g.Q, cosines(rows.at, most)[:, :most] / rows.sigma[:, None]]))[0]
-    rest = g.r - basis @ (basis.T @ g.r)
-    return min(*apart, sqrt(float(rest @ rest) / (len(rest) - basis.shape[1])))
+    if most >= 1:
+        basis = np.linalg.qr(np.column_stack([g.Q, cosines(rows.at, most)[:, :most] / rows.sigma[:, None]]))[
+            0
+        ]
+        rest = g.r - basis @ (basis.T @ g.r)
+        apart.append(sqrt(float(rest @ rest) / (len(rest) - basis.shape[1])))
+    return min(apart)
 
 
 def has_three(x: Array) -> bool:
@@ -108,7 +127,7 @@ def between_neighbours(r: Array, sigma: Array) -> float:
     return sqrt(min(float(first @ first) / len(first), float(second @ second) / len(second)))
 
 
-def durbin_watson(r: Array, g: Geometry, order: Array, sigma: Array) -> float:
+def durbin_watson(r: Array, g: Geometry, order: Indices, sigma: Array) -> float:
     """Return the p-value of neighbours that agree, for residuals r outside the plane, in this order.
 
     References
@@ -139,16 +158,20 @@ def durbin_watson(r: Array, g: Geometry, order: Array, sigma: Array) -> float:
     return laws.beta_cdf(d / 4, mean * both, (1 - mean) * both)
 
 
-def sharpest_wave(r: Array, dof: int) -> float:
-    """Return the p-value of the largest share that one frequency has of ordered residuals r.
+def sharpest_wave(r: Array, dof: int) -> Wave:
+    """Return the frequency that has the largest share of ordered residuals r.
 
     References
     ----------
     .. [1] Fisher (1929), Proc. R. Soc. A 125, 54; the first term, which is an upper bound.
     """
     power = np.abs(np.fft.rfft(r)[1 : (len(r) + 1) // 2]) ** 2
-    share = 2 * float(power.max(initial=0.0)) / (len(r) * float(r @ r) + TINY)
-    return min(1.0, len(power) * max(1 - share, 0.0) ** (dof / 2 - 1))
+    if len(power) == 0:
+        return Wave(1.0, 0.0, 0.0)
+    best = int(np.argmax(power))
+    share = 2 * float(power[best]) / (len(r) * float(r @ r) + TINY)
+    p = min(1.0, len(power) * max(1 - share, 0.0) ** (dof / 2 - 1))
+    return Wave(p, len(r) / (best + 1), share)
 
 
 def slow_waves(r: Array, g: Geometry, rows: Rows) -> float:

@@ -24,6 +24,7 @@ _CALLS: Mapping[str, str] = {
     "atanh": "np.arctanh",
     "erf": "special.erf",
     "erfc": "special.erfc",
+    "pow": "np.float_power",
     "lgamma": "special.gammaln",
     "digamma": "special.psi",
     "and": "np.logical_and",
@@ -77,7 +78,6 @@ class Factor:
         if self.power == 1:
             return self.base
         return _power(self.base, self.power if isinstance(self.power, str) else _numeral(self.power))
-
 
 
 @dataclass(frozen=True)
@@ -257,12 +257,13 @@ class _Writer:
     """Writes one graph, node after node; what is used more than once, or too long, gets a name."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.arguments = _identifiers((*graph.variables, *graph.parameters))
-        self.uses = _uses(graph)
+        self.graph: Graph = graph
+        self.arguments: list[str] = _identifiers((*graph.variables, *graph.parameters))
+        self.uses: list[int] = _uses(graph)
+        self.invariant: tuple[bool, ...] = graph.invariant()
         self.codes: list[Code] = []
         self.lines: list[str] = []
-        self.count = 0
+        self.count: int = 0
 
     def module(self) -> str:
         """Return the function with the imports that it needs."""
@@ -286,7 +287,7 @@ class _Writer:
 
     def _value(self) -> list[str]:
         code = self.codes[self.graph.value]
-        return [] if code == _name("value") else self._assignment("value", code)
+        return [] if code == _name("value") else _assignment("value", self._broken(code))
 
     def _gradient(self) -> list[str]:
         out: list[str] = []
@@ -307,7 +308,7 @@ class _Writer:
         return _name(self.arguments[place], 0 if kind == "par" else 1)
 
     def _settled(self, i: int, code: Code) -> Code:
-        """The code of node i where others use it: a name when it is shared or long."""
+        """Return the code of node i where others use it: a name when it is shared or long."""
         if self.uses[i] == 0:
             return code
         if self.uses[i] > 1 and not _transparent(self.graph, i):
@@ -315,30 +316,31 @@ class _Writer:
         return self._named(code) if len(code.text) > LONGEST and i != self.graph.value else code
 
     def _named(self, code: Code, name: str = "") -> Term:
+        code = self._broken(code)
         while not name or name in self.arguments:
             self.count += 1
             name = f"t{self.count}"
-        self.lines += self._assignment(name, code)
+        self.lines += _assignment(name, code)
         return _name(name)
 
-    def _assignment(self, name: str, code: Code) -> list[str]:
-        """Return the line, or the lines, that give an expression a name; on the way its longest calls get their own."""
-        room = WIDTH - 4 - len(f"{name} = ")
-        while isinstance(code, Sum) and len(code.text) > room and any("(" in term.text for term in code.terms):
-            longest = max(range(len(code.terms)), key=lambda j: ("(" in code.terms[j].text, len(code.terms[j].text)))
-            term = code.terms[longest]
-            short = replace(self._named(replace(term, minus=False)), minus=term.minus)
-            code = Sum((*code.terms[:longest], short, *code.terms[longest + 1 :]))
-        if len(code.text) <= room or len(code.parts) == 1:
-            return [f"{name} = {code.text}"]
-        return [f"{name} = (", *(f"    {part}" for part in code.parts), ")"]
+    def _broken(self, code: Code) -> Code:
+        """Return a sum that fits on a line, its longest calls as names."""
+        if not isinstance(code, Sum):
+            return code
+        terms = list(code.terms)
+        while len(Sum(tuple(terms)).text) > WIDTH - 16 and any("(" in term.text for term in terms):
+            size = [("(" in term.text, len(term.text)) for term in terms]
+            longest = size.index(max(size))
+            term = terms[longest]
+            terms[longest] = replace(self._named(replace(term, minus=False)), minus=term.minus)
+        return Sum(tuple(terms))
 
     def _operation(self, i: int) -> Code:
         node = self.graph.nodes[i]
         name, codes = str(node[0]), [self.codes[j] for j in operands(node)]
         if name in _ARITHMETIC:
             return _ARITHMETIC[name](*codes)
-        if name == "pow":
+        if name == "pow" and not self._complex(*operands(node)):
             return _powered(*codes)
         if name in COMPARE:
             a, b = self._short(codes)
@@ -348,6 +350,12 @@ class _Writer:
             return _name(f"special.wofz({self._short([inside])[0]}).{name.removeprefix('wofz_')}")
         call = f"{_CALLS.get(name, f'np.{name}')}({', '.join(self._short(codes, floats=name == 'where'))})"
         return Condition(call) if name in LOGIC else _name(call)
+
+    def _complex(self, base: int, exponent: int) -> bool:
+        """Whether Python could make a complex number of a power: ** of two numbers, where NumPy says NaN."""
+        leaf = self.graph.nodes[base]
+        positive = leaf[0] == "const" and float(leaf[1]) > 0  # pyright: ignore[reportArgumentType]  # a constant's number
+        return not positive and self.invariant[base] and self.invariant[exponent]
 
     def _short(self, codes: Sequence[Code], *, floats: bool = False) -> list[str]:
         """Return the texts of arguments; the longest get names until all fit on a line."""
@@ -364,11 +372,17 @@ _ARITHMETIC = {"add": _sum, "sub": _difference, "mul": _product, "div": _quotien
 
 
 def _powered(base: Code, exponent: Code) -> Term:
-    plain = isinstance(exponent, Term) and not exponent.up and not exponent.down and exponent.below == 1
-    if plain:
+    if isinstance(exponent, Term) and not exponent.up and not exponent.down and exponent.below == 1:
         power = -exponent.number if exponent.minus else exponent.number
         return Term(up=(Factor(_base(base), power, 3),))
     return Term(up=(Factor(_base(base), _base(exponent), 3),))
+
+
+def _assignment(name: str, code: Code) -> list[str]:
+    line = f"{name} = {code.text}"
+    if len(line) <= WIDTH - 4 or len(code.parts) == 1:
+        return [line]
+    return [f"{name} = (", *(f"    {part}" for part in code.parts), ")"]
 
 
 def _transparent(graph: Graph, i: int) -> bool:

@@ -43,7 +43,7 @@ class Axis:
         return np.log(np.abs(values)) / self.step if self.ratio else values / self.step
 
 
-def even(low: float, high: float, count: int, also: Sequence[float] = ()) -> Axis:
+def even(low: float, high: float, count: int, *, also: Sequence[float] = ()) -> Axis:
     """Return `count` candidates at equal distances, and some more."""
     values = np.linspace(low, high, count)
     return Axis(np.concatenate([values, also]), float(values[1] - values[0]), ratio=False)
@@ -60,9 +60,14 @@ def ratios(low: float, high: float, factor: float, *, signed: bool = False) -> A
     )
 
 
+def shares() -> Axis:
+    """Return a share between 0 and 1 to begin with: it changes the curve too little for a choice."""
+    return Axis(np.array([0.5]), 0.3, ratio=False, limits=(0.0, 1.0))
+
+
 def places(curve: Curve, count: int = 40, *, beyond: float = 0.0) -> Axis:
     """Return places over the range of x (and `beyond` it, in ranges), those of the most extreme values among them."""
-    return even(-beyond, 1 + beyond, count, _extremes(curve))
+    return even(-beyond, 1 + beyond, count, also=_extremes(curve))
 
 
 def widths(curve: Curve, widest: float = 2.0, factor: float = 1.8) -> Axis:

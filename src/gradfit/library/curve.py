@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MOST = 300  # points that a scan looks at; more are averaged in groups of neighbours
+_ENOUGH = 20  # points from which on noise can be told from a spike
+_LONE = 7.0  # medians of the bend, which is 0.83 standard deviations of the noise: six of these
 _SMALL, _LARGE = 1e-290, 1e290  # a unit outside could over- or underflow in the parameters
 
 
@@ -52,6 +54,7 @@ class Curve:
         x, y = x[seen][order], y[seen][order]
         if x.size == 0:
             x = y = np.zeros(1)
+        y = without_spikes(y)
         u, x_zero, x_unit = _framed(x, place=0.0 if x_shifts else None)
         v, y_zero, y_unit = _framed(y, place=0.5 if y_shifts else None)
         return Curve(_thinned(u, most), _thinned(v, most), x_zero, x_unit, y_zero, y_unit)
@@ -81,6 +84,21 @@ class Curve:
     def level(self, v: float) -> np.float64:
         """Return the y of a value."""
         return self.y_zero + self.y_unit * v
+
+
+def without_spikes(y: Array) -> Array:
+    """Return y (n,) with lone points that leave both neighbours by far more than the noise put back to the nearer one.
+
+    One outlier pulls a peak or a fast decay onto itself; a start value should not depend on it. Medians of three leave
+    every rise, fall and edge as it is, and take only the tip of a peak of one or two points.
+    """
+    if y.size < _ENOUGH:
+        return y
+    half = y / 2  # 1e308 - -1e308 would overflow
+    bend = np.abs(half[1:-1] - half[:-2] / 2 - half[2:] / 2)
+    middle = np.median(np.stack([half[:-2], half[1:-1], half[2:]]), axis=0)
+    lone = np.abs(half[1:-1] - middle) > _LONE * np.median(bend)
+    return np.concatenate([y[:1], np.where(lone, 2 * middle, y[1:-1]), y[-1:]])
 
 
 def _framed(values: Array, *, place: float | None) -> tuple[Array, np.float64, np.float64]:

@@ -113,7 +113,7 @@ def _antoine_values(
     ahead, decades = shapes
     b = _decades_to_b(decades, ahead)
     return {
-        "A": np.log10(max(abs(coefficients[0]), 1e-6)) + np.log10(curve.y_unit) + b / (1 + ahead),
+        "A": np.log10(max(coefficients[0], 1e-6)) + np.log10(curve.y_unit) + b / (1 + ahead),
         "B": b * curve.x_unit,
         "C": ahead * curve.x_unit - curve.x_zero,
     }

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gradfit.library.axes import doses, even, places, ratios, widths
+from gradfit._lazy import special
+from gradfit.library.axes import doses, places, ratios, shares, widths
 from gradfit.library.curve import Array, Curve
 from gradfit.library.model import LibraryModel
 from gradfit.library.projection import Columns
@@ -51,14 +52,9 @@ def _lorentzian_values(
     return {"a": values["a"], "x0": values["x0"], "gamma": values["sigma"], "c": values["c"]}
 
 
-def _both(u: Array, u0: Array, w: Array) -> tuple[Array, Array]:
-    square = ((u - u0) / w) ** 2
-    return 1 / (1 + square), np.exp2(-square)
-
-
 def _pseudo_voigt(u: Array, u0: Array, w: Array, eta: Array) -> Columns:
-    lorentz, gauss = _both(u, u0, w)
-    return (eta * lorentz + (1 - eta) * gauss,)
+    square = ((u - u0) / w) ** 2
+    return (eta / (1 + square) + (1 - eta) * np.exp2(-square),)
 
 
 def _pseudo_voigt_values(
@@ -68,29 +64,32 @@ def _pseudo_voigt_values(
         "a": coefficients[0] * curve.y_unit,
         "x0": curve.place(shapes[0]),
         "w": shapes[1] * curve.x_unit,
-        "eta": np.clip(shapes[2], 0.0, 1.0),
+        "eta": shapes[2],
         "c": curve.level(coefficients[1]),
     }
 
 
+def _voigt_widths(w: Array, share: Array) -> tuple[Array, Array]:
+    """Return (sigma, gamma) from half the width and the share of the Lorentzian in it: Olivero & Longbothum (1977)."""
+    share = 0.02 + 0.96 * share
+    gauss = np.sqrt((1 - 0.5346 * share) ** 2 - 0.2166 * share**2)
+    return gauss * w / np.sqrt(2 * np.log(2)), share * w
+
+
 def _voigt(u: Array, u0: Array, w: Array, share: Array) -> Columns:
-    """Return Thompson's mixture of unit area: w is half the width, share that of the Lorentzian in the width."""
-    eta = 1.36603 * share - 0.47719 * share**2 + 0.11116 * share**3
-    lorentz, gauss = _both(u, u0, w)
-    return (eta * lorentz / (np.pi * w) + (1 - eta) * gauss * np.sqrt(np.log(2) / np.pi) / w,)
+    return (special.voigt_profile(u - u0, *_voigt_widths(w, share)),)
 
 
 def _voigt_values(
     curve: Curve, shapes: Sequence[float], coefficients: Sequence[float]
 ) -> Mapping[str, float]:
     u0, w, share = shapes
-    share = np.clip(share, 0.02, 0.98)
-    gauss = np.sqrt((1 - 0.5346 * share) ** 2 - 0.2166 * share**2)  # Olivero & Longbothum (1977)
+    sigma, gamma = _voigt_widths(np.array(w), np.array(share))
     return {
         "area": coefficients[0] * curve.y_unit * curve.x_unit,
         "x0": curve.place(u0),
-        "sigma": gauss * w * curve.x_unit / np.sqrt(2 * np.log(2)),
-        "gamma": share * w * curve.x_unit,
+        "sigma": float(sigma) * curve.x_unit,
+        "gamma": float(gamma) * curve.x_unit,
         "c": curve.level(coefficients[1]),
     }
 
@@ -191,8 +190,9 @@ MODELS = (
         example={"area": 10.0, "x0": 5.0, "sigma": 0.5, "gamma": 0.4, "c": 1.0},
         span=(0.0, 10.0),
         guess=Scan(
-            axes=lambda curve: [places(curve), widths(curve), even(0.2, 0.8, 3)],
+            axes=lambda curve: [places(curve), widths(curve), shares()],
             basis=_voigt,
+            sketch=_pseudo_voigt,
             values=_voigt_values,
         ),
     ),
@@ -212,7 +212,7 @@ MODELS = (
         example={"a": 5.0, "x0": 5.0, "w": 0.8, "eta": 0.5, "c": 1.0},
         span=(0.0, 10.0),
         guess=Scan(
-            axes=lambda curve: [places(curve), widths(curve), even(0.2, 0.8, 3)],
+            axes=lambda curve: [places(curve), widths(curve), shares()],
             basis=_pseudo_voigt,
             values=_pseudo_voigt_values,
         ),

@@ -11,7 +11,7 @@ References
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class Scan:
         Whether the model can follow a shift of x.
     pairs : bool
         Whether the model is a sum of two terms with the same (single-column) basis.
+    sketch : Callable, optional
+        A basis that is nearly the same and quicker, for the grid.
     """
 
     axes: Callable[[Curve], Sequence[Axis]]
@@ -56,13 +58,14 @@ class Scan:
     offset: bool = True
     x_shifts: bool = True
     pairs: bool = False
+    sketch: Callable[..., Columns] | None = None
 
     def __call__(self, x: Array, y: Array) -> dict[str, float]:
         """Return start values, finite whatever the data are."""
         curve = Curve.of(x, y, x_shifts=self.x_shifts, y_shifts=self.offset)
         with np.errstate(all="ignore"):
             search = Search(curve, tuple(self.axes(curve)), self.basis, self.offset)
-            shapes = search.best()
+            shapes = search.narrowed(replace(search, basis=self.sketch or self.basis).best_of_grid())
             if self.pairs:
                 shapes = search.best_pair(shapes)
                 search = search.doubled()
@@ -101,13 +104,13 @@ class Search:
         """Return the residuals (g, m) of candidates (g, d)."""
         return misfits(self.columns(shapes), self.curve.v, offset=self.offset)
 
-    def best(self) -> Array:
-        """Return the best shapes (d,), the middle of the grid if all are alike."""
+    def best_of_grid(self) -> Array:
+        """Return the best few shapes (b, d), the middle of the grid if all are alike."""
         shapes, away = grid(self.axes)
         block = max(_BLOCK // self.curve.u.size, 1)
         parts = [self.columns(shapes[at : at + block]) for at in range(0, len(shapes), block)]
         loss = np.concatenate([losses(part, self.curve.v, offset=self.offset) for part in parts])
-        return self.narrowed(self.apart(shapes, loss + _FLAT * self.curve.u.size * away))
+        return self.apart(shapes, loss + _FLAT * self.curve.u.size * away)
 
     def apart(self, shapes: Array, loss: Array) -> Array:
         """Return the best few (b, d) of the candidates (g, d) that are no neighbours of each other, of every sign."""

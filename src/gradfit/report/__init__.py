@@ -40,9 +40,10 @@ def html(result: FitResult, *, day: date | None = None) -> str:
         ("reproduce", "Reproduce", reproduce(subject, result.version)),
     ]
     present = [(key, name) for key, name, part in sections if part]
-    made = f"gradfit {result.version} on {day_text(day or date.today())}"  # noqa: DTZ011 - the reader's own calendar
+    made = f"gradfit {result.version} on {day_text(day or date.today())}"
     title = f"{result.verdict.capitalize()}: {result.formula}, {result.data.source}"
-    return page(title, result.data.source, made, present, [top(subject), *(part for _, _, part in sections)])
+    body = [top(subject), *(part for _, _, part in sections)]
+    return page(title, result.data.source, made, parts=present, body=body)
 
 
 def write(result: FitResult, path: str | PathLike[str], *, force: bool = False) -> Path:

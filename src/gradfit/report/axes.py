@@ -110,7 +110,7 @@ class Axis:
         if self.at is not None:
             labels = [notation.tick_text(tick, list(self.at)) for tick in self.at]
             return list(self.at), labels, f", {self.unit}" if self.unit else ""
-        return notation.axis(self.low, self.high, "", short(self.unit, 16), most=self.most)
+        return notation.axis(self.low, self.high, "", short(self.unit, 24), most=self.most)
 
     @property
     def ticks(self) -> list[float]:

@@ -113,10 +113,9 @@ class Chart:
         """Add a line; it is broken where a value is not finite."""
         good = np.isfinite(xs) & np.isfinite(ys)
         px, py = self.points(np.where(good, xs, self.x.low), np.where(good, ys, self.y.low))
-        words: list[str] = []
-        for i in np.flatnonzero(good):
-            words.append(f"{'L' if i and good[i - 1] else 'M'}{number(px[i])} {number(py[i])}")
-        return self.add(tag("path", class_=cls, d="".join(words))) if words else self
+        turns = ("L" if i and good[i - 1] else "M" for i in np.flatnonzero(good))
+        d = "".join(map("{}{}".format, turns, map(_pair, px[good], py[good])))
+        return self.add(tag("path", class_=cls, d=d)) if d else self
 
     def band(self, xs: Array, low: Array, high: Array, cls: str) -> "Chart":
         """Add a filled band."""
@@ -205,11 +204,11 @@ def _hexagons(px: Array, py: Array, size: float) -> tuple[Array, Array]:
     far = [(((points - cell) * step) ** 2).sum(1) for cell in near]
     halves = np.rint(2 * np.where((far[0] <= far[1])[:, None], *near)).astype(np.int64)
     first = halves.min(axis=0)
-    wide, high = halves.max(axis=0) - first + 1
+    wide, high = (int(size) for size in halves.max(axis=0) - first + 1)
     counts = np.bincount((halves - first) @ np.array([high, 1]), minlength=wide * high)
     filled = np.flatnonzero(counts)
-    centres = (np.stack(np.divmod(filled, high), 1) + first) / 2 * step
-    return centres, counts[filled]
+    centres = (np.stack([filled // high, filled % high], 1) + first) / 2 * step
+    return centres, counts[filled].astype(np.float64)
 
 
 def _hexagon(x: float, y: float, size: float) -> str:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import PurePath
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,19 @@ _WIDTH = 92  # characters of a line of code
 #: argument of fit -> option of the command
 OPTIONS: Mapping[str, str] = {"fixed": "--fix"} | {
     name: f"--{name.replace('_', '-')}"
-    for name in "start bounds sigma weights where missing solver lr epochs executor loss".split()
+    for name in [
+        "start",
+        "bounds",
+        "sigma",
+        "weights",
+        "where",
+        "missing",
+        "solver",
+        "lr",
+        "epochs",
+        "executor",
+        "loss",
+    ]
 }
 
 #: what fit takes when an argument is left out
@@ -45,8 +58,7 @@ def given(result: FitResult) -> dict[str, object]:
         if (
             value is None
             or key == "callback"
-            or isinstance(value, str | int | float)
-            and DEFAULTS.get(key) == value
+            or (isinstance(value, str | int | float) and DEFAULTS.get(key) == value)
         ):
             continue
         if isinstance(value, Loss):
@@ -115,14 +127,16 @@ def _is_formula(result: FitResult) -> bool:
 
 def _option(value: object) -> str:
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={_option_part(part)}" for name, part in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        pairs = cast("Mapping[str, object]", value)
+        return ",".join(f"{name}={_option_part(part)}" for name, part in pairs.items())
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _option_part(part: object) -> str:
     if isinstance(part, Sequence) and not isinstance(part, str):
+        ends: Sequence[object] = part
         return ":".join(
-            "" if end is None or not isfinite(float(end)) else f"{float(end):.10g}" for end in part
+            f"{end:.10g}" if isinstance(end, float | int) and isfinite(end) else "" for end in ends
         )
     return f"{part:.10g}" if isinstance(part, float | int) else str(part)
 
@@ -164,19 +178,26 @@ def _call(head: str, words: Sequence[str]) -> str:
 def _argument(key: str, value: object) -> str:
     """Return a value as Python writes it; what has no short form is called by the argument's name."""
     plain = isinstance(value, str | int | float | Mapping)
-    few = isinstance(value, Sequence) and len(value) <= _FEW
-    return _literal(value) if plain or few else key
+    if isinstance(value, Sequence) and not plain:
+        parts: Sequence[object] = value
+        plain = len(parts) <= _FEW
+    return _literal(value) if plain else key
 
 
 def _literal(value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{_literal(str(name))}: {_literal(part)}" for name, part in value.items()) + "}"
-        )
+        pairs = cast("Mapping[str, object]", value)
+        inside = ", ".join(f"{_literal(name)}: {_literal(part)}" for name, part in pairs.items())
+        return f"{{{inside}}}"
     if isinstance(value, Sequence):
-        return f"({', '.join(_literal(part) for part in value)})" if value else "()"
+        parts: Sequence[object] = value
+        return (
+            f"[{', '.join(map(_literal, parts))}]"
+            if len(parts) != 2
+            else f"({', '.join(map(_literal, parts))})"
+        )
     if isinstance(value, float) and not isfinite(value):
         return "None"
     return repr(value)
@@ -211,11 +232,8 @@ def numpy_code(expression: Expression, names: Mapping[str, str]) -> str:
 def _code(
     name: str, leaf: Sequence[object], parts: list[tuple[str, int]], names: Mapping[str, str]
 ) -> tuple[str, int]:
-    if name in ("const", "text"):
-        return (f"{leaf[0]:.17g}" if isinstance(leaf[0], float) else repr(leaf[0])), 9
-    if name == "name":
-        plain = str(leaf[0])
-        return names.get(plain, {"pi": "np.pi", "e": "np.e"}.get(plain, plain)), 9
+    if not parts:
+        return _leaf(name, leaf[0], names), 9
     if name in _BINARY:
         return _infix(name, parts)
     if name in ("neg", "pos"):
@@ -227,6 +245,13 @@ def _code(
         f"np.heaviside({inside}, 1.0)" if name == "step" else f"{_CALLS.get(name, f'np.{name}')}({inside})",
         9,
     )
+
+
+def _leaf(kind: str, what: object, names: Mapping[str, str]) -> str:
+    if kind == "const":
+        return repr(what).removesuffix(".0")
+    plain = str(what)
+    return names.get(plain, {"pi": "np.pi", "e": "np.e"}.get(plain, plain))
 
 
 def _infix(name: str, parts: list[tuple[str, int]]) -> tuple[str, int]:

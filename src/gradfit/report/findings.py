@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from gradfit.diagnose.evidence import Finding
 from gradfit.notation import significant, spelled
-from gradfit.report import commands
 from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame
+from gradfit.report.commands import given, python, remedy_arguments, shell, with_arguments
+from gradfit.report.headlines import of_findings
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, short, upright
 from gradfit.report.page import pre, section
@@ -19,6 +20,7 @@ from gradfit.report.search import loss_chart
 from gradfit.report.subject import Subject
 
 Array = NDArray[np.float64]
+_ALONE = Frame("", 400, 250, left=36, right=16, top=30, bottom=42)
 _SMALL = Frame("wide", 400, 250, left=36, right=16, top=30, bottom=42)
 _BINS = 24  # of a running mean
 _SMALL_PHONE = Frame("phone", 354, 250, left=36, right=16, top=30, bottom=42)
@@ -70,10 +72,9 @@ def findings(subject: Subject) -> Markup:
     raised = [finding for finding in subject.result.findings if finding.severity != "info"]
     if not raised:
         return Markup("")
-    things = "thing stands" if len(raised) == 1 else "things stand"
-    lead = f"{spelled(len(raised)).capitalize()} {things} between these rows and an answer to rely on."
+    lead = of_findings(len(raised))
     return section(
-        "findings", "Findings", lead, *(_finding(subject, k, f) for k, f in enumerate(raised, start=1))
+        "findings", "Findings", lead, *(_shown(subject, k, f) for k, f in enumerate(raised, start=1))
     )
 
 
@@ -101,7 +102,7 @@ def _name(name: str) -> Markup:
     return upright(name) if name.isidentifier() else join([name])
 
 
-def _finding(subject: Subject, number: int, finding: Finding) -> Markup:
+def _shown(subject: Subject, number: int, finding: Finding) -> Markup:
     head = tag("h3", tag("span", str(number), class_=f"n {subject.result.verdict}"), title(finding))
     facts = [tag("dt", "What was seen"), tag("dd", prose(finding.message, subject.names))]
     if finding.remedy:
@@ -114,14 +115,16 @@ def _finding(subject: Subject, number: int, finding: Finding) -> Markup:
 def _remedy(subject: Subject, finding: Finding) -> list[Markup]:
     """Return what to do: the advice of the code, and the command with the remedy in it."""
     result = subject.result
-    more = commands.remedy_arguments(finding.remedy)
+    more = remedy_arguments(finding.remedy)
     if more is None:
         return [prose(finding.remedy, subject.names)]
     advice = ADVICE.get(finding.code, "Fit again with")
     if finding.code == "not-converged" and "start" in more:
         advice = "Look for the minimum from other starts, with"
-    settings = commands.with_arguments(commands.given(result), more)
-    lines = [commands.shell(result, settings) or commands.python(result, settings)]
+    if finding.code in ("underfitting", "structured-residuals") and result.starts.source == "not needed":
+        return [Markup("Add to the formula what it lacks; this one has no other minimum to look for.")]
+    settings = with_arguments(given(result), more)
+    lines = [shell(result, settings) or python(result, settings)]
     return [join([f"{advice} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
 
 
@@ -137,8 +140,8 @@ def _figure(subject: Subject, finding: Finding) -> Markup:
     return tag("figure", chart, tag("figcaption", caption)) if chart else Markup("")
 
 
-def _rows_off(subject: Subject, finding: Finding) -> tuple[Markup, str]:
-    return against(subject, _SMALL).svg(), "Residuals; grey: ±\u00a02 s.d."
+def _rows_off(subject: Subject, _finding: Finding) -> tuple[Markup, str]:
+    return against(subject, _ALONE).svg(), "Residuals; grey: ±\u00a02 s.d."
 
 
 def _along(subject: Subject, finding: Finding) -> tuple[Array, Axis]:
@@ -167,9 +170,7 @@ def in_bins(xs: Array, values: Array) -> tuple[Array, Array, Array]:
 
 def _pattern(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     xs, axis = _along(subject, finding)
-    chart = residual_chart(
-        subject, xs, axis, f"Residuals against {axis.name}, with their running mean", _SMALL
-    )
+    chart = residual_chart(subject, xs, axis, frame=_ALONE)
     at, mean, _ = in_bins(xs[subject.shown], subject.residuals[subject.shown])
     return chart.path(
         at, mean, "second"
@@ -178,9 +179,7 @@ def _pattern(subject: Subject, finding: Finding) -> tuple[Markup, str]:
 
 def _spread(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     xs, axis = _along(subject, finding)
-    chart = residual_chart(
-        subject, xs, axis, f"Residuals against {axis.name}, with their running scatter", _SMALL
-    )
+    chart = residual_chart(subject, xs, axis, frame=_ALONE)
     at, _, rms = in_bins(xs[subject.shown], subject.residuals[subject.shown])
     chart.path(at, 2 * rms, "second").path(at, -2 * rms, "second")
     return chart.svg(), "Residuals; dashed: ±\u00a02 s.d. of the rows nearby; grey: of all rows."
@@ -199,7 +198,7 @@ def _valley(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     return chart, f"Any pair inside the ellipse fits the rows ({subject.level})."
 
 
-def _directions(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+def _directions(subject: Subject, _finding: Finding) -> tuple[Markup, str]:
     """Return the singular values of the scaled Jacobian: what is left of the line moves no row."""
     result = subject.result
     _, jacobian = result.problem.residual_jacobian(result.outcome.parameters)
@@ -228,7 +227,7 @@ def _directions(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     )
 
 
-def _history(subject: Subject, finding: Finding) -> tuple[Markup, str]:
+def _history(subject: Subject, _finding: Finding) -> tuple[Markup, str]:
     return loss_chart(subject, _SMALL, _SMALL_PHONE), "The loss on its way down."
 
 

@@ -93,7 +93,7 @@ class _Set:
         return join([MINUS, self.body]) if self.minus else self.body
 
     def inside(self, binds: int) -> "_Set":
-        """The same in brackets when it binds less tightly than `binds`, or has a sign that would be in the way."""
+        """Return it in brackets when it binds less tightly than `binds`, or has a sign that would be in the way."""
         if self.binds >= binds and not self.minus:
             return self
         return _Set(join(["(", self.signed, ")"]), _ATOM, length=self.length + 2)
@@ -137,8 +137,7 @@ class _Setter:
         if name in ("name", "text"):
             return self.leaves.get(str(rest[0])) or symbol(str(rest[0]))
         if name in ("pow", "exp", "div"):
-            rule = {"pow": self._pow, "exp": self._exp, "div": self._div}[name]
-            return rule([int(j) for j in rest], display)  # pyright: ignore[reportArgumentType]  # ids
+            return self._stacked(str(name), [int(j) for j in rest], display=display)  # pyright: ignore[reportArgumentType]  # ids
         parts = [self.set(int(j), display=display) for j in rest]  # pyright: ignore[reportArgumentType]  # ids
         return self._joined(str(name), parts)
 
@@ -148,25 +147,31 @@ class _Setter:
             return _Set(join([parts[0].inside(binds).signed, word, parts[1].inside(binds).signed]), binds)
         if name in _COMPARE:
             return _Set(join([parts[0].signed, _COMPARE[name], parts[1].signed]), 3)
-        rule = {"add": _add, "sub": _sub, "mul": _mul, "neg": _neg, "pos": lambda a: a}.get(name)
-        return rule(*parts) if rule is not None else _call(name, parts)
+        if name == "pos":
+            return parts[0]
+        return _RULES[name](*parts) if name in _RULES else _call(name, parts)
 
-    def _pow(self, ids: list[int], display: bool) -> _Set:  # noqa: FBT001 - one shape for the rules of the table
+    def _stacked(self, name: str, ids: list[int], *, display: bool) -> _Set:
+        if name == "pow":
+            return self._pow(ids)
+        return self._exp(ids[0], display=display) if name == "exp" else self._div(ids, display=display)
+
+    def _pow(self, ids: list[int]) -> _Set:
         base, exponent = self.set(ids[0], display=False).inside(_ATOM), self.set(ids[1], display=False)
         if exponent.length > _LONGEST_EXPONENT:
             return _call("pow", [base, exponent])
         body = join([base.body, tag("sup", exponent.signed)])
         return replace(base, body=body, binds=_POWER, length=base.length + exponent.length)
 
-    def _exp(self, ids: list[int], display: bool) -> _Set:  # noqa: FBT001 - one shape for the rules of the table
-        exponent = self.set(ids[0], display=False)
+    def _exp(self, i: int, *, display: bool) -> _Set:
+        exponent = self.set(i, display=False)
         if exponent.length > _LONGEST_EXPONENT or "e<sup>" in exponent.body:
-            return _call("exp", [self.set(ids[0], display=display)])
+            return _call("exp", [self.set(i, display=display)])
         return _Set(
             join(["e", tag("sup", exponent.signed)]), _POWER, False, "letter", "letter", 1 + exponent.length
         )
 
-    def _div(self, ids: list[int], display: bool) -> _Set:  # noqa: FBT001 - one shape for the rules of the table
+    def _div(self, ids: list[int], *, display: bool) -> _Set:
         above, below = (self.set(i, display=False) for i in ids)
         minus, length = above.minus != below.minus, above.length + below.length + 1
         above, below = replace(above, minus=False), replace(below, minus=False)
@@ -213,6 +218,9 @@ def _call(name: str, parts: list[_Set]) -> _Set:
     head = join(["log", tag("sub", name[3:])]) if name in ("log2", "log10") else text(name)
     inner = [part.signed if k == 0 else join([", ", part.signed]) for k, part in enumerate(parts)]
     return _Set(join([head, "(", *inner, ")"]), _ATOM, False, "word", "group", length)
+
+
+_RULES: Mapping[str, Callable[..., _Set]] = {"add": _add, "sub": _sub, "mul": _mul, "neg": _neg}
 
 
 @dataclass(frozen=True)

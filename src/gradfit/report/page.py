@@ -27,12 +27,14 @@ def day_text(day: date) -> str:
     >>> day_text(date(2026, 11, 23))
     '23 Nov 2026'
     """
-    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[day.month - 1]
+    month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][
+        day.month - 1
+    ]
     return f"{day.day} {month} {day.year}"
 
 
 def page(
-    title: str, source: str, made: str, parts: Sequence[tuple[str, str]], body: Iterable[Markup]
+    title: str, source: str, made: str, *, parts: Sequence[tuple[str, str]], body: Iterable[Markup]
 ) -> Markup:
     """Return the whole document.
 
@@ -126,6 +128,6 @@ def sentence_bold(words: Markup) -> Markup:
     end = min(ends, default=0)
     if not end and len(words) < 90:
         return tag("b", words)
-    if not end or "<" in words[:end] and words[:end].count("<") != words[:end].count(">"):
+    if not end or ("<" in words[:end] and words[:end].count("<") != words[:end].count(">")):
         return words
     return Markup(f"<b>{words[:end]}</b>{words[end:]}")

@@ -15,13 +15,12 @@ from gradfit.notation import (
     percent,
     plus_minus,
     significant,
-    spelled,
-    with_unit,
 )
 from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame, twice
+from gradfit.report.headlines import bare, of_parameters
 from gradfit.report.markup import Markup, join, tag
-from gradfit.report.mathtext import italic, upright
+from gradfit.report.mathtext import italic, prose, upright
 from gradfit.report.page import section, small, table_on_request
 from gradfit.report.subject import Subject
 from gradfit.result import ParameterResult
@@ -38,81 +37,14 @@ def parameters(subject: Subject) -> Markup:
     """Return the section."""
     every = list(subject.result.params.values())
     if not every:
-        return section("parameters", "Parameters", "The model has no parameters; nothing was estimated.")
+        return section("parameters", "Parameters", of_parameters(subject))
     parts = [_table(subject, every), small(*_note(subject, every))]
     measured = [p for p in every if subject.known(p)]
     if (pair := most_correlated(subject)) is not None:
         parts.append(_together(subject, pair))
     if len(measured) > 2:
         parts.append(_correlations(subject, measured))
-    return section("parameters", "Parameters", _headline(subject, every), *parts)
-
-
-def bare(value: float) -> str:
-    """Return a value that has no error, with six digits at most."""
-    return in_full(float(f"{value:.6g}"))
-
-
-def value_text(subject: Subject, parameter: ParameterResult) -> Markup:
-    """Return "0.537 ± 0.036" with the unit, for running text."""
-    if not subject.known(parameter):
-        return join([with_unit(bare(parameter.value), parameter.unit)])
-    value, error, power = plus_minus(parameter.value, parameter.stderr)
-    both = f"({value} ±\u00a0{error}){power}" if power else f"{value} ±\u00a0{error}"
-    return join([with_unit(both, parameter.unit)])
-
-
-def _headline(subject: Subject, every: list[ParameterResult]) -> Markup:
-    free = [p for p in every if not p.fixed]
-    lost = [p for p in free if not p.determined]
-    sure = [p for p in free if subject.known(p)]
-    if not free:
-        who = "The parameter was" if len(every) == 1 else f"All {spelled(len(every))} parameters were"
-        return join([f"{who} given, not fitted."])
-    if lost:
-        kept = _names([p for p in free if p.determined])
-        verb = "is" if len(lost) == 1 else "are"
-        if not kept:
-            who = {1: "The one parameter is not", 2: "Neither of the two parameters is"}
-            none = f"None of the {spelled(len(free))} parameters is"
-            return join([f"{who.get(len(free), none)} determined by these rows."])
-        has = "has a value" if len(free) - len(lost) == 1 else "have values"
-        return join(["Only ", kept, f" {has}; ", _names(lost), f" {verb} not determined."])
-    if len(free) <= _MOST_NAMED:
-        said = [join([upright(p.name), " is ", value_text(subject, p)]) for p in free]
-        return join([*_commas(said), "." if sure else ", without an error."])
-    relative = {p.name: p.stderr / abs(p.value) for p in sure if p.value != 0}
-    if not relative:
-        return join([f"{spelled(len(free)).capitalize()} parameters were fitted; none has an error."])
-    best, worst = (
-        min(relative, key=lambda name: relative[name]),
-        max(relative, key=lambda name: relative[name]),
-    )
-    if best == worst:
-        return join([upright(best), f" is known to {percent(relative[best])}."])
-    return join(
-        [
-            "Best known is ",
-            upright(best),
-            f", to {percent(relative[best])}; least ",
-            upright(worst),
-            f", to {percent(relative[worst])}.",
-        ]
-    )
-
-
-def _names(parameters_: list[ParameterResult]) -> Markup:
-    shown = [upright(p.name) for p in parameters_[:6]]
-    if len(parameters_) > 6:
-        return join([*_commas(shown, last=", "), f" and {len(parameters_) - 6} more"])
-    return join(_commas(shown))
-
-
-def _commas(parts: list[Markup], last: str = " and ") -> list[str]:
-    out: list[str] = []
-    for k, part in enumerate(parts):
-        out += ["" if k == 0 else last if k == len(parts) - 1 else ", ", part]
-    return out
+    return section("parameters", "Parameters", of_parameters(subject), *parts)
 
 
 def _note(subject: Subject, every: list[ParameterResult]) -> list[str]:
@@ -133,7 +65,8 @@ def _note(subject: Subject, every: list[ParameterResult]) -> list[str]:
 
 
 def _table(subject: Subject, every: list[ParameterResult]) -> Markup:
-    units, starts = any(p.unit for p in every), any(p.start is not None for p in every)
+    units = any(subject.parameter_unit(p) for p in every)
+    starts = any(p.start is not None for p in every)
     span = bar_span(subject, every)
     axis = tag("span", "Interval, per cent of the value")
     head = [tag("th", "Parameter", scope="col"), tag("th", "Value ± s.e.", scope="col")]
@@ -151,12 +84,18 @@ def _table(subject: Subject, every: list[ParameterResult]) -> Markup:
 def _row(subject: Subject, p: ParameterResult, span: float, *, units: bool, starts: bool) -> Markup:
     value, interval = _cells(subject, p)
     cells = [tag("th", tag("span", italic(p.name), class_="eq"), scope="row"), value]
-    cells += [tag("td", tag("span", p.unit, class_="unit"), class_="l")] if units else []
+    cells += (
+        [tag("td", tag("span", prose(subject.parameter_unit(p), subject.names), class_="unit"), class_="l")]
+        if units
+        else []
+    )
     cells += [
         tag("td", interval, class_="ci", data_level=subject.level),
         tag("td", _bar(subject, p, span), class_="barcell l"),
     ]
+    searched = subject.result.starts.source == "search"
     start = "given" if p.fixed else "not needed" if p.start is None else in_full(float(f"{p.start:.3g}"))
+    start = "searched" if searched and not p.fixed else start
     cells += [tag("td", start, class_="start")] if starts else []
     return tag("tr", *cells)
 
@@ -297,7 +236,10 @@ def joint_region(subject: Subject, pair: tuple[int, int], wide: Frame, phone: Fr
     message = (
         f"Joint {subject.level} region of {a.name} and {b.name}: an ellipse, correlation {fixed(rho, 2)}"
     )
-    x_axis, y_axis = Axis.around(xs, a.name, a.unit, pad=0.08), Axis.around(ys, b.name, b.unit, pad=0.08)
+    x_axis, y_axis = (
+        Axis.around(xs, a.name, subject.parameter_unit(a), pad=0.08),
+        Axis.around(ys, b.name, subject.parameter_unit(b), pad=0.08),
+    )
 
     def draw(frame: Frame) -> Chart:
         chart = Chart(frame, x_axis, y_axis, message).axes().shape(xs, ys, "bc").path(xs, ys, "fit")

@@ -11,13 +11,12 @@ from gradfit.notation import (
     in_full,
     listing,
     plus_minus,
-    reach,
     spelled,
-    significant,
     with_unit,
 )
 from gradfit.report.axes import Axis
 from gradfit.report.charts import PHONE, WIDE, Chart, Frame, quiet_corner, twice
+from gradfit.report.headlines import of_picture
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import short, upright
 from gradfit.report.page import cut, facts, row, section, small, table_on_request
@@ -35,62 +34,7 @@ def picture(subject: Subject) -> Markup:
     main = join([tag("figure", chart), _numbers(subject)])
     notes = _notes_of_plane(subject) if len(subject.result.inputs) > 1 else _notes_of_curve(subject)
     more = _each_input(subject) if len(subject.result.inputs) > 1 else Markup("")
-    return section("picture", "Picture", _headline(subject), row(main, *notes), more)
-
-
-def _headline(subject: Subject) -> Markup:
-    """Return what the picture shows, from the numbers."""
-    result = subject.result
-    if not subject.shown.any():
-        return Markup("No row has only finite numbers; there is nothing to draw.")
-    miss = float(np.abs(result.residuals[subject.shown]).max())
-    if subject.exact:
-        return join([f"The {subject.noun} passes through ", "every row." if result.n > 1 else "the one row."])
-    if subject.codes & {"structured-residuals", "underfitting"}:
-        return join([f"The {subject.noun} misses the rows in a pattern, by up to {subject.amount(miss)}."])
-    if subject.codes & {"not-converged", "local-minimum"} or not result.converged:
-        return join(
-            [f"This {subject.noun} is not yet the best one: rows lie up to {subject.amount(miss)} off it."]
-        )
-    if (
-        "unidentifiable" in subject.codes
-        and (curve := subject.curve) is not None
-        and curve.banded
-        and result.inputs
-    ):
-        half = float(np.nanmax(curve.half(curve.band)))
-        ends = float(curve.x[0]), float(curve.x[-1])
-        span = with_unit(
-            reach(*ends) if ends[1] > ends[0] else in_full(ends[0]), subject.unit_of(subject.x_name)
-        )
-        return join(
-            [
-                "For ",
-                upright(subject.x_name),
-                f" of {span} the {subject.noun} itself is known to ±\u00a0{subject.amount(half)}.",
-            ]
-        )
-    if (off := subject.flagged & subject.shown).any():
-        inside = float(np.abs(result.residuals[subject.shown & ~off]).max(initial=0.0))
-        rows = listing([f"{row:.0f}" for row in result.data.rows[off]], most=4)
-        lie = f"{fixed(result.n - int(off.sum()), 0)} of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}"
-        return join(
-            [f"{lie}; {'row' if off.sum() == 1 else 'rows'} {rows} {'does' if off.sum() == 1 else 'do'} not."]
-        )
-    if result.n > 100:
-        inside = float(np.quantile(np.abs(result.residuals[subject.shown]), 0.95))
-        return join(
-            [
-                f"95 in 100 of {fixed(result.n, 0)} rows lie within {subject.amount(inside)} of the {subject.noun}."
-            ]
-        )
-    shape = {"line": "a straight line", "level": "one level"}.get(subject.noun, f"the {subject.noun}")
-    verb = "lies" if result.n == 1 else "lie"
-    if subject.noun == "model":
-        return join(
-            [f"{subject.rows(capital=True)} {verb} within {subject.amount(miss)} of the fitted values."]
-        )
-    return join([f"{subject.rows(capital=True)} {verb} on {shape}, within {subject.amount(miss)}."])
+    return section("picture", "Picture", of_picture(subject), row(main, *notes), more)
 
 
 def _limits(subject: Subject, curve: Curve | None) -> Axis:
@@ -165,15 +109,9 @@ def _draw_rows(chart: Chart, subject: Subject) -> None:
     else:
         for mask, cls in ((shown & ~flagged, "stem"), (flagged, "stem bad")):
             chart.stems(subject.x[mask], data.y[mask], subject.result.fitted[mask], cls)
-        _titled(chart, subject, shown & ~flagged, "dot")
-    _titled(chart, subject, flagged, "dot bad")
-    name_rows(chart, subject, flagged, subject.x, data.y)
-
-
-def _titled(chart: Chart, subject: Subject, mask: NDArray[np.bool_], cls: str) -> None:
-    places_ = np.flatnonzero(mask)
-    titles = [subject.titles[i] for i in places_] if subject.hover else []
-    chart.dots(subject.x[mask], subject.result.data.y[mask], cls, radius=4.25, titles=titles)
+    for mask, cls in ((shown & ~flagged & subject.hover, "dot"), (flagged, "dot bad")):
+        chart.dots(subject.x[mask], data.y[mask], cls, radius=4.25, titles=subject.titles_at(mask))
+    name_rows(chart, subject, flagged, (subject.x, data.y))
 
 
 def _name_at_end(chart: Chart, subject: Subject, curve: Curve) -> None:
@@ -286,8 +224,7 @@ def _against_fitted(subject: Subject) -> Markup:
             chart.path(ends, ends, "under-fit")
         chart.path(ends, ends, "fit")
         if not subject.crowded:
-            mask = shown & ~subject.flagged if subject.hover else shown
-            _cloud(chart, subject, fitted, data.y, mask)
+            _cloud(chart, subject)
         if not frame.phone:
             chart.write(chart.right + 10, float(chart.py(both.high)) + 4, "observed = fitted", "k-fit")
         return chart
@@ -295,17 +232,13 @@ def _against_fitted(subject: Subject) -> Markup:
     return twice(draw, WIDE, PHONE)
 
 
-def _cloud(chart: Chart, subject: Subject, xs: Array, ys: Array, mask: NDArray[np.bool_]) -> None:
-    if subject.hover:
-        chart.dots(
-            xs[mask], ys[mask], "dot", radius=4, titles=[subject.titles[i] for i in np.flatnonzero(mask)]
-        )
-        bad = subject.flagged & subject.shown
-        chart.dots(
-            xs[bad], ys[bad], "dot bad", radius=4.25, titles=[subject.titles[i] for i in np.flatnonzero(bad)]
-        )
-    else:
-        chart.specks(xs[mask], ys[mask])
+def _cloud(chart: Chart, subject: Subject) -> None:
+    xs, ys, bad = subject.result.fitted, subject.result.data.y, subject.flagged & subject.shown
+    if not subject.hover:
+        chart.specks(xs[subject.shown & ~bad], ys[subject.shown & ~bad])
+    for mask, cls in ((subject.shown & ~bad & subject.hover, "dot"), (bad, "dot bad")):
+        chart.dots(xs[mask], ys[mask], cls, titles=subject.titles_at(mask))
+    name_rows(chart, subject, bad, (xs, ys))
 
 
 def _notes_of_plane(subject: Subject) -> list[Markup]:

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.diagnose.evidence import Check
-from gradfit.notation import fixed, listing, p_value, significant, spelled, with_unit
+from gradfit.notation import fixed, p_value, significant, spelled, with_unit
 from gradfit.report.axes import Axis, counting
 from gradfit.report.charts import PANEL, Chart, Frame, twice
+from gradfit.report.headlines import of_residuals
 from gradfit.report.markup import Markup, join, tag, text
 from gradfit.report.mathtext import prose, upright
 from gradfit.report.page import section, small
@@ -22,7 +23,7 @@ _FEWEST = 4  # rows below which quantiles say nothing
 
 def residuals(subject: Subject) -> Markup:
     """Return the section."""
-    lead = headline(subject)
+    lead = of_residuals(subject)
     if subject.exact or subject.result.n < 2 or not subject.shown.any():
         return section("residuals", "Residuals", lead, _noted(subject))
     panels = [_along_x(subject)] if subject.result.inputs else []
@@ -41,35 +42,6 @@ def _noted(subject: Subject) -> Markup:
         return Markup("")
     lines = [tag("p", prose(finding.message, subject.names), class_="small") for finding in noted]
     return tag("div", tag("h3", "Noted, not raised"), *lines, class_="below")
-
-
-def headline(subject: Subject) -> str:
-    """Return what the residuals say, from the findings and the numbers."""
-    result, codes = subject.result, subject.codes
-    if subject.exact:
-        return f"Nothing is left over but rounding: the {subject.noun} passes through every row."
-    if "non-finite" in codes or not subject.shown.any():
-        return "Some residuals are not finite numbers."
-    if result.dof <= 0:
-        return f"{spelled(result.n).capitalize()} rows for {spelled(result.k)} parameters leave nothing to judge the fit by."
-    if codes & {"structured-residuals", "underfitting"}:
-        return f"What the {subject.noun} leaves over follows a pattern."
-    flagged = int(subject.flagged.sum())
-    if flagged and "outliers" in codes:
-        rows = listing([f"{row:.0f}" for row in result.data.rows[subject.flagged]], most=4)
-        verb, noun = ("does not", "row") if flagged == 1 else ("do not", "rows")
-        return f"{fixed(result.n - flagged, 0)} rows look like noise; {noun} {rows} {verb}."
-    if "unequal-variance" in codes:
-        return "The scatter is not the same everywhere."
-    if "not-converged" in codes or not result.converged:
-        return f"The {subject.noun} may still move: these residuals are not those of a minimum."
-    if not result.checks:
-        return (
-            "Too few rows to tell the residuals from noise."
-            if result.dof < 4
-            else "The residuals were not tested."
-        )
-    return f"What the {subject.noun} leaves over looks like noise."
 
 
 def _grey(subject: Subject) -> str:
@@ -92,8 +64,9 @@ def residual_axis(subject: Subject) -> Axis:
     return Axis(low - room, high + room, "residual", subject.residual_unit, most=4)
 
 
-def residual_chart(subject: Subject, xs: Array, x_axis: Axis, message: str, frame: Frame = PANEL) -> Chart:
+def residual_chart(subject: Subject, xs: Array, x_axis: Axis, *, frame: Frame = PANEL) -> Chart:
     """Return residuals over any x, with the band of ± 2 s.d.; flagged rows in the second colour."""
+    message = f"Residuals against {x_axis.name.split(',')[0]}"
     chart = Chart(frame, x_axis, residual_axis(subject), message)
     if subject.scatter > 0:
         chart.slab(-2 * subject.scatter, 2 * subject.scatter)
@@ -106,13 +79,14 @@ def residual_chart(subject: Subject, xs: Array, x_axis: Axis, message: str, fram
     for mask, cls in ((good, ""), (bad, " bad")):
         if (subject.hover or cls) and mask.any() and not (subject.crowded and not cls):
             chart.stems(xs[mask], np.zeros(int(mask.sum())), subject.residuals[mask], f"stem{cls}")
-            titles = [subject.titles[i] for i in np.flatnonzero(mask)] if subject.hover else []
+            titles = subject.titles_at(mask)
             chart.dots(xs[mask], subject.residuals[mask], f"dot{cls}", radius=3.5, titles=titles)
-    return name_rows(chart, subject, bad, xs, subject.residuals)
+    return name_rows(chart, subject, bad, (xs, subject.residuals))
 
 
-def name_rows(chart: Chart, subject: Subject, rows: NDArray[np.bool_], xs: Array, ys: Array) -> Chart:
+def name_rows(chart: Chart, subject: Subject, rows: NDArray[np.bool_], at: tuple[Array, Array]) -> Chart:
     """Write the row numbers beside at most five flagged points."""
+    xs, ys = at
     for i in np.flatnonzero(rows)[:5]:
         px, py = (float(v) for v in (chart.px(xs[i]), chart.py(chart.y.clip(ys[i : i + 1]))[0]))
         end = px > chart.right - 60
@@ -147,7 +121,7 @@ def _along(subject: Subject) -> tuple[Array, Axis]:
 def against(subject: Subject, frame: Frame = PANEL) -> Chart:
     """Return the residuals against the one input, else against the fitted values."""
     xs, axis = _along(subject)
-    return residual_chart(subject, xs, axis, f"Residuals against {axis.name}", frame)
+    return residual_chart(subject, xs, axis, frame=frame)
 
 
 def _along_x(subject: Subject) -> Markup:
@@ -186,7 +160,7 @@ def _in_order(subject: Subject) -> Markup:
         if n > 2
         else "Too few rows for a drift."
     )
-    chart = residual_chart(subject, order, axis, "Residuals in the order of the rows")
+    chart = residual_chart(subject, order, axis)
     return _panel(join([f"In order{found}"]), said, chart)
 
 
@@ -199,7 +173,7 @@ def _rank_correlation(values: Array) -> float:
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
 
 
-def envelope(n: int, places: Array, level: float) -> tuple[Array, Array, Array]:
+def envelope(n: int, places: NDArray[np.floating], level: float) -> tuple[Array, Array, Array]:
     """Return the normal quantiles at ranks `places` (from 1) of n, and the ends between which sorted samples lie.
 
     The i-th of n sorted uniform numbers follows a beta law with i and n + 1 - i.
@@ -230,7 +204,7 @@ def _quantiles(subject: Subject) -> Markup:
     if not subject.hover:
         chart.specks(quantile[~bad], values[order[at]][~bad], "specks fine")
     for mask, cls in ((~bad & subject.hover, "dot"), (bad, "dot bad")):
-        titles = [subject.titles[i] for i in rows[mask]] if subject.hover else []
+        titles: list[str] = [subject.titles[i] for i in rows[mask]] if subject.hover else []
         chart.dots(quantile[mask], subject.residuals[rows[mask]], cls, radius=3.5, titles=titles)
     largest = float(np.abs(values).max()) / scale
     short, usual, long = largest_of(n, np.array([0.025, 0.5, 0.975]))
@@ -268,47 +242,49 @@ def _checks(subject: Subject) -> Markup:
         if len(checks) > 1
         else "One check was made"
     )
-    message = "; ".join(f"{check.name}: p {p_value(check.p)}" for check in checks)
-    height = 60.0 + 30 * len(checks)
+    wide = Frame("wide", 1024, 60.0 + 30 * len(checks), left=440, right=56, top=20, bottom=26)
+    phone = Frame("phone", 354, 64.0 + 44 * len(checks), left=24, right=12, top=20, bottom=26)
+    chart = twice(lambda frame: _checks_chart(checks, frame), wide, phone)
+    return tag("div", tag("h3", title), small(words), tag("figure", chart), class_="below")
+
+
+def _checks_chart(checks: tuple[Check, ...], frame: Frame) -> Chart:
     least = min(1e-4, 10.0 ** np.floor(np.log10(min(check.alarm for check in checks)) - 0.5))
-    axis = Axis(least, 1.0, log=True, most=6)
-
-    def draw(frame: Frame) -> Chart:
-        chart = Chart(frame, axis, Axis(0, 1, at=()), message)
-        for tick, label in zip(axis.ticks, axis.labels, strict=True):
-            chart.upright(tick, "grid")
-            words = f"≤ {label}" if tick == axis.ticks[0] else label
-            chart.write(float(chart.px(tick)), height - 8, words, "tick", anchor="middle")
-        for k, check in enumerate(checks):
-            _draw_check(chart, check, 42 + 30 * k, wide=not frame.phone)
-        at = float(chart.px(max(check.alarm for check in checks)))
-        chart.write(at - 5, 12, "raised", "k-second fine", anchor="end")
-        return chart.write(at + 5, 12, "quiet", "mute fine")
-
-    wide = Frame("wide", 1024, height, left=440, right=56, top=20, bottom=26)
-    phone = Frame("phone", 354, height, left=158, right=56, top=20, bottom=26)
-    return tag("div", tag("h3", title), small(words), tag("figure", twice(draw, wide, phone)), class_="below")
+    axis = Axis(float(least), 1.0, log=True, most=6)
+    message = "; ".join(f"{check.name}: p {p_value(check.p)}" for check in checks)
+    chart = Chart(frame, axis, Axis(0, 1, at=()), message)
+    for tick, label in zip(axis.ticks, axis.labels, strict=True):
+        chart.upright(tick, "grid")
+        words = f"≤ {label}" if tick == axis.ticks[0] else label
+        chart.write(float(chart.px(tick)), frame.height - 8, words, "tick", anchor="middle")
+    for k, check in enumerate(checks):
+        _draw_check(chart, check, 56 + 44 * k if frame.phone else 42 + 30 * k)
+    at = float(chart.px(max(check.alarm for check in checks)))
+    chart.write(at - 5, 12, "raised", "k-second fine", anchor="end")
+    return chart.write(at + 5, 12, "quiet", "mute fine")
 
 
-def _draw_check(chart: Chart, check: Check, y: float, *, wide: bool) -> None:
+def _draw_check(chart: Chart, check: Check, y: float) -> None:
+    """Add one check: its name, its p on the axis, its line; on a phone the name stands above the axis."""
+    phone, bad = chart.frame.phone, check.raised
     x = float(chart.px(np.clip(check.p, chart.x.low, 1.0))) if np.isfinite(check.p) else chart.right
     alarm = float(chart.px(max(check.alarm, chart.x.low)))
-    chart.add(tag("line", class_="limit", x1=alarm, x2=alarm, y1=y - 15, y2=y + 15))
-    bad = check.raised
-    name, most = (check.name, 42) if wide else (check.name, 24)
-    chart.write(0, y + 4 if wide else y - 2, name[:most], "k-second" if bad else "k-ink")
-    detail = (
-        check.statistic
-        if len(check.statistic) <= (38 if wide else 26)
-        else check.statistic[: 36 if wide else 24] + "…"
+    words = y - 14 if phone else y + 4
+    chart.add(
+        tag(
+            "line",
+            class_="limit",
+            x1=alarm,
+            x2=alarm,
+            y1=y - (11 if phone else 15),
+            y2=y + (11 if phone else 15),
+        )
     )
-    chart.write(
-        190 if wide and len(name) < 28 else 0,
-        y + (4 if wide and len(name) < 28 else 14 if not wide else 16),
-        detail,
-        "mute fine",
-    )
-    spoken = f"{check.name}: p {p_value(check.p)}, line at {significant(check.alarm, 1)}"
+    chart.write(0, words, check.name, "k-second halo" if bad else "k-ink halo")
+    if not phone:
+        chart.write(190, words, check.statistic, "mute fine")
+    spoken = f"{check.name}, {check.statistic}: p {p_value(check.p)}, line at {significant(check.alarm, 1)}"
     chart.add(tag("circle", tag("title", spoken), class_="dot bad" if bad else "dot", cx=x, cy=y, r=5))
-    value = p_value(check.p)
-    chart.write(chart.frame.width, y + 4, f"p {value}", "k-second" if bad else "", anchor="end")
+    chart.write(
+        chart.frame.width, words, f"p {p_value(check.p)}", "k-second halo" if bad else "halo", anchor="end"
+    )

@@ -5,9 +5,10 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.notation import count, fixed, significant, spelled
+from gradfit.notation import count, fixed
 from gradfit.report.axes import Axis, counting
 from gradfit.report.charts import Chart, Frame, twice
+from gradfit.report.headlines import loss_text, of_search, step_name
 from gradfit.report.markup import Markup, tag
 from gradfit.report.mathtext import prose
 from gradfit.report.page import row, section, sentence_bold
@@ -33,7 +34,7 @@ def search(subject: Subject) -> Markup:
     notes.append(
         tag("p", f"{_capital(result.solver)}; loss {loss_text(result.loss)} after {_looks(subject)}.")
     )
-    lead = headline(subject)
+    lead = of_search(subject)
     return section(
         "search",
         "How it was found",
@@ -50,38 +51,6 @@ def _looks(subject: Subject) -> str:
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-
-def step_name(subject: Subject) -> str:
-    """Return what one step of the solver is called."""
-    newton = ("levenberg", "marquardt", "closed", "projection", "newton")
-    return "iteration" if any(word in subject.result.solver.lower() for word in newton) else "epoch"
-
-
-def loss_text(value: float) -> str:
-    """Return a loss with four digits.
-
-    >>> loss_text(2.927645), loss_text(0.0)
-    ('2.928', '0')
-    """
-    return significant(value, 4)
-
-
-def headline(subject: Subject) -> str:
-    """Return how the answer was found, in one sentence."""
-    result, starts = subject.result, subject.result.starts
-    if not result.k:
-        return "Nothing was searched for: every parameter is given."
-    if starts.refined > 1:
-        reached = "each" if starts.reached == starts.refined else spelled(starts.reached)
-        tail = "; the rest stopped higher" if starts.reached < starts.refined else ""
-        return f"{reached.capitalize()} of {spelled(starts.refined)} refined starts reached {'this' if result.converged else 'the same'} minimum{tail}."
-    if "closed form" in result.solver:
-        return "One linear solve gives the minimum."
-    steps = count(result.iterations, step_name(subject))
-    if step_name(subject) == "epoch":
-        return f"After {steps} the loss is {loss_text(result.loss)}."
-    return f"{steps[0].upper()}{steps[1:]} lead to {'the minimum' if result.converged else 'a place that is no minimum'}."
 
 
 def starts_chart(subject: Subject) -> Markup:
@@ -107,7 +76,9 @@ def starts_chart(subject: Subject) -> Markup:
         words = f"{int(same.sum())} of {len(losses)} end at {loss_text(float(losses[0]))}"
         y = float(chart.py(losses[0]))
         if frame.phone:
-            return chart.write(chart.right, y - 10, words, "k-fit fine halo", anchor="end")
+            return chart.write(
+                frame.left + 4, y + 20 if y + 24 < chart.bottom else y - 12, words, "k-fit fine halo"
+            )
         chart.write(chart.right + 8, y + 4, words, "k-fit")
         if lost:
             top = min(float(chart.py(losses[-1])) + 4, y - 16)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import GradfitError
+from gradfit.formula import parse
 from gradfit.notation import (
     THIN,
     common_exponent,
@@ -16,12 +17,12 @@ from gradfit.notation import (
     places,
     power_of_ten,
     significant,
-    spelled,
     with_unit,
 )
 from gradfit.report.axes import Axis
 from gradfit.report.charts import CELLS_FROM, SPECKS_FROM
 from gradfit.report.mathtext import Typeset
+from gradfit.report.units import parameter_units
 from gradfit.result import FitResult, ParameterResult
 
 Array = NDArray[np.float64]
@@ -108,6 +109,18 @@ class Subject:
         return self.result.data.units.get(column, "")
 
     @cached_property
+    def _derived(self) -> dict[str, str]:
+        result, right = self.result, self.typeset.right
+        if right is None or result.response not in (parse(result.formula).left or right).names:
+            return {}
+        columns = {name: self.unit_of(name) for name in result.inputs}
+        return parameter_units(right, columns, self.unit, list(result.params))
+
+    def parameter_unit(self, parameter: ParameterResult) -> str:
+        """Return the unit of a parameter, where the units of the columns leave no choice."""
+        return parameter.unit or self._derived.get(parameter.name, "")
+
+    @cached_property
     def x_name(self) -> str:
         """What runs along the charts: the one input, else the row number."""
         return self.result.inputs[0] if len(self.result.inputs) == 1 else "row"
@@ -124,7 +137,10 @@ class Subject:
         """The rows (n,) that can be drawn: all finite."""
         data = self.result.data
         columns = [data.y, self.result.fitted, *(data.columns[name] for name in self.result.inputs)]
-        return np.isfinite(np.stack(columns)).all(axis=0) if len(data.y) else np.zeros(0, dtype=bool)
+        shown = np.ones(len(data.y), dtype=bool)
+        for column in columns:
+            shown &= np.isfinite(column)
+        return shown
 
     @cached_property
     def hover(self) -> bool:
@@ -249,11 +265,6 @@ class Subject:
         """The codes of the findings that were raised."""
         return frozenset(finding.code for finding in self.result.findings if finding.severity != "info")
 
-    def rows(self, *, capital: bool = False) -> str:
-        """Return how many rows were used, in words up to twelve."""
-        words = f"{spelled(self.result.n)} {'row' if self.result.n == 1 else 'rows'}"
-        return words[0].upper() + words[1:] if capital else words
-
     def amount(self, value: float, digits: int = 2) -> str:
         """Return a value of the response with its unit."""
         return with_unit(significant(value, digits), self.unit)
@@ -280,6 +291,10 @@ class Subject:
     def titles(self) -> list[str]:
         """What the pointer reads at each row; empty where there are too many rows."""
         return [self.title(i) for i in range(self.result.n)] if self.hover else []
+
+    def titles_at(self, rows: NDArray[np.bool_]) -> list[str]:
+        """Return what the pointer reads at some of the rows; empty where there are too many rows in all."""
+        return [self.titles[i] for i in np.flatnonzero(rows)] if self.hover else []
 
     @property
     def level(self) -> str:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from gradfit.notation import count, fixed, in_full, listing, significant, spelled, with_unit
-from gradfit.report import commands
+from gradfit.notation import count, fixed, in_full, listing, significant, with_unit
+from gradfit.report.commands import given, is_file, python, scipy_twin, shell
+from gradfit.report.headlines import of_data
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, upright
 from gradfit.report.page import plain, pre, section
@@ -44,17 +45,7 @@ def data(subject: Subject) -> Markup:
         (join(["Range of ", upright(name)]), _range(subject, name)) for name in result.inputs[:_MOST_COLUMNS]
     ]
     items.append((join(["Range of ", upright(result.response)]), _range(subject, "")))
-    return section("data", "What was done to the data", _headline(subject), plain(items))
-
-
-def _headline(subject: Subject) -> str:
-    used = subject.result.data
-    lost = used.n_read - subject.result.n
-    if lost > 0:
-        were = "was" if lost == 1 else "were"
-        number = spelled(lost)
-        return f"{number[0].upper()}{number[1:]} of {spelled(used.n_read)} rows {were} left out."
-    return "Nothing was dropped, filled or clipped." if not used.left_out else "No row was lost."
+    return section("data", "What was done to the data", of_data(subject), plain(items))
 
 
 def _lines(subject: Subject, sentences: tuple[str, ...]) -> list[Markup]:
@@ -99,25 +90,25 @@ def _range(subject: Subject, name: str) -> str:
 def reproduce(subject: Subject, version: str) -> Markup:
     """Return the section with the commands."""
     result = subject.result
-    settings = commands.given(result)
-    shell, twin = commands.shell(result, settings), commands.scipy_twin(result)
-    parts = [tag("h3", "Shell"), pre(shell)] if shell else []
+    settings = given(result)
+    line, twin = shell(result, settings), scipy_twin(result)
+    parts = [tag("h3", "Shell"), pre(line)] if line else []
     head = "import gradfit as gf\n\n"
-    source = "" if commands.is_file(result.data.source) else f"# data: the {result.data.source} of this fit\n"
+    source = "" if is_file(result.data.source) else f"# data: the {result.data.source} of this fit\n"
     tail = f"\nresult.report({_target(result.data.source)})"
-    parts += [tag("h3", "Python"), pre(f"{head}{source}{commands.python(result, settings)}{tail}")]
+    parts += [tag("h3", "Python"), pre(f"{head}{source}{python(result, settings)}{tail}")]
     parts += [tag("h3", "SciPy, to check"), pre(twin)] if twin else []
     facts = [
         ("Data", tag("code", f"sha256 {result.data_hash[:16]}…")),
         ("Random draws", _draws(subject)),
         ("Versions", f"gradfit {version}; {result.executor}; float64"),
     ]
-    lead = "The same fit in one line." if shell else "The same fit from Python."
+    lead = "The same fit in one line." if line else "The same fit from Python."
     return section("reproduce", "Reproduce", lead, *parts, plain(facts))
 
 
 def _target(source: str) -> str:
-    stem = source.rsplit("/", 1)[-1].rsplit(".", 1)[0] if commands.is_file(source) else "fit"
+    stem = source.rsplit("/", 1)[-1].rsplit(".", 1)[0] if is_file(source) else "fit"
     return f'"{stem or "fit"}.html"'.replace("\\", "_")
 
 

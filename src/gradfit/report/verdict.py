@@ -3,10 +3,10 @@
 from math import isfinite
 
 from gradfit.notation import MINUS, duration, fixed, plus_minus, significant
+from gradfit.report.headlines import bare
 from gradfit.report.markup import Markup, join, tag, text
 from gradfit.report.mathtext import leaf, prose
 from gradfit.report.page import facts, mark, sentence_bold
-from gradfit.report.parameters import bare
 from gradfit.report.subject import Subject
 from gradfit.result import ParameterResult
 

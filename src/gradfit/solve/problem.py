@@ -47,6 +47,8 @@ class ModelProblem:
         All parameters; the fixed ones stay as they are here.
     free : (f,) int or None
         Which of them are free; None: all.
+    wide : Model or None
+        What evaluates the model in long double, where there is such a kernel.
     """
 
     model: Model
@@ -55,6 +57,7 @@ class ModelProblem:
     weight: Array | None
     template: Array
     free: NDArray[np.int64] | None = None
+    wide: Model | None = None
 
     def whole(self, parameters: Array) -> Array:
         """Return all parameters (k,) for the free ones (f,)."""
@@ -79,11 +82,11 @@ class ModelProblem:
 
     def precise_gradient(self, parameters: Array) -> Array | None:
         """Return Jᵀr (f,) evaluated and summed in long double; None where the model has no such evaluation."""
-        if self.weight is not None and self.weight.ndim > 1:
+        if self.wide is None or (self.weight is not None and self.weight.ndim > 1):
             return None
         try:
             wide = [np.asarray(c, dtype=np.longdouble) for c in self.columns]
-            value, jacobian = self.model.value_jacobian(wide, self.whole(parameters).astype(np.longdouble))  # pyright: ignore[reportArgumentType]  # wider floats
+            value, jacobian = self.wide.value_jacobian(wide, self.whole(parameters).astype(np.longdouble))  # pyright: ignore[reportArgumentType]  # wider floats
         except TypeError:  # a special function without long double
             return None
         if value.dtype != np.longdouble:

@@ -7,8 +7,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit._lazy import qmc
-
 Array = NDArray[np.float64]
 
 PARENTS = 48
@@ -57,11 +55,15 @@ def draws(scales: Scales, names: int, count: int, seed: int, bounds: tuple[Array
     """Return (names, count) draws of parameters whose roles are unknown.
 
     Each is a place in the range of x, a rate over its span, a power, a width, or of the size of y; a tenth are negative.
-    Between two finite bounds the draw is uniform there. A Sobol sequence spreads them; the seed makes them repeatable.
+    Between two finite bounds the draw is uniform there. A Latin hypercube spreads them evenly in each coordinate (McKay,
+    Beckman & Conover 1979); it finds what a Sobol sequence finds on the NIST problems, without the 0.6 s that importing
+    scipy.stats costs. The seed makes the draws repeatable.
     """
     if names == 0:
         return np.empty((0, count))
-    unit = qmc.Sobol(3 * names, seed=seed).random(count).T
+    random = np.random.default_rng(seed)
+    strata = random.permuted(np.tile(np.arange(count), (3 * names, 1)), axis=1)
+    unit = (strata + random.random(strata.shape)) / count
     kind, place, sign = unit[:names], unit[names : 2 * names], unit[2 * names :]
     span = (scales.high - scales.low) or abs(scales.high) or 1.0
     centre = scales.low + span * place
@@ -138,11 +140,16 @@ class Search:
         The same seed gives the same answer.
     """
 
-    count: int = 512
-    generations: int = 4
-    most: int = 24
+    count: int = 1024
+    generations: int = 6
+    most: int = 32
     rounds: int = 3
     seed: int = 0
+
+    @classmethod
+    def for_unknowns(cls, unknowns: int, seed: int) -> "Search":
+        """Return how widely to look for so many nonlinear parameters without a start value."""
+        return cls(count=256, generations=2, most=12, seed=seed) if unknowns <= 2 else cls(seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +166,15 @@ class Found:
         Draws looked at.
     reached : int
         Refined starts that ended at the lowest loss.
+    interrupted : bool
+        Whether the user stopped the search.
     """
 
     parameters: Array
     losses: Array
     tried: int
     reached: int
+    interrupted: bool = False
 
 
 def search(
@@ -184,7 +194,8 @@ def search(
     batch : callable
         Residuals and derivatives by the parameters `linear` of many draws at once.
     refine : callable
-        From a start (k,) to the minimum (k,) below it, and its loss.
+        From a start (k,) to the minimum (k,) below it, and its loss. A KeyboardInterrupt from it ends the search, with
+        the best so far.
     bounds : (lower, upper)
         Each (k,).
     linear : (l,) int
@@ -197,19 +208,23 @@ def search(
     pool.draw()
     ends: list[Array] = []
     losses: list[float] = []
-    for turn in range(settings.rounds):
-        if turn:
-            order = np.argsort(losses, kind="stable")[:8]
-            pool.cross(np.stack([ends[i] for i in order], axis=1))
-        for start in pool.best(settings.most if turn == 0 else settings.most // 2):
-            end, loss = refine(start)
-            ends.append(end)
-            losses.append(loss if np.isfinite(loss) else np.inf)
-        if not losses or 3 * _reached(losses) >= len(losses):
-            break
+    interrupted = False
+    try:
+        for turn in range(settings.rounds):
+            if turn:
+                order = np.argsort(losses, kind="stable")[:8]
+                pool.cross(np.stack([ends[i] for i in order], axis=1))
+            for start in pool.best(settings.most if turn == 0 else settings.most // 2):
+                end, loss = refine(start)
+                ends.append(end)
+                losses.append(loss if np.isfinite(loss) else np.inf)
+            if not losses or 3 * _reached(losses) >= len(losses):
+                break
+    except KeyboardInterrupt:
+        interrupted = True
     if not losses or not np.isfinite(min(losses)):
-        return Found(pool.points[:, 0], np.array(losses), pool.tried, 0)
-    return Found(ends[int(np.argmin(losses))], np.array(losses), pool.tried, _reached(losses))
+        return Found(pool.points[:, 0], np.array(losses), pool.tried, 0, interrupted)
+    return Found(ends[int(np.argmin(losses))], np.array(losses), pool.tried, _reached(losses), interrupted)
 
 
 def _reached(losses: Sequence[float]) -> int:

@@ -1,0 +1,24 @@
+"""Set-up that all tests share: one thread a worker, no picture window, no cache outside the test's own folder."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two workers on two cores: more threads only get in each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402  the threads must be set before NumPy is imported
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+settings.register_profile(
+    "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("project")
+
+
+def pytest_collection_modifyitems(items):
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="this machine has no GPU"))

@@ -1,0 +1,654 @@
+"""The report: whole, self-contained, escaped, and every number in it the result's."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gradfit
+from gradfit import notation
+from gradfit.report import commands, html, markup, mathtext, units, write
+
+DAY = date(2026, 11, 23)
+THERMOMETER = Path(__file__).parent.parent / "examples" / "thermometer.csv"
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+X = np.linspace(1, 10, 60)
+NOISE = np.random.default_rng(1).normal(size=60)
+
+
+class Page(HTMLParser):
+    """A parsed document: its elements in order, its text, and whether every tag was closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.stack: list[list[str]] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        words: list[str] = []
+        self.elements.append((tag, dict(attrs), words))
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice in {tag}"
+        if tag not in VOID:
+            self.open.append(tag)
+            self.stack.append(words)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"{tag} closed, never opened"
+        assert self.open.pop() == tag
+        self.stack.pop()
+
+    def handle_data(self, data):
+        for words in self.stack:
+            words.append(data)
+
+    def all(self, tag: str, **wanted: str) -> list[str]:
+        """Return the text of every element of that name and these attributes."""
+        return [
+            "".join(words)
+            for name, attributes, words in self.elements
+            if name == tag and all(attributes.get(k.rstrip("_")) == v for k, v in wanted.items())
+        ]
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+    def rows(self) -> list[list[str]]:
+        """Return the cells of every table row, th and td alike."""
+        out: list[list[str]] = []
+        for name, _, words in self.elements:
+            if name == "tr":
+                out.append([])
+            elif name in ("td", "th") and out:
+                out[-1].append("".join(words))
+        return out
+
+
+def discharge(bump: float = 0.9) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(20)
+    t = np.round(np.linspace(0, 9, 37), 2)
+    y = 4.8 * np.exp(-t / 12.5) + 0.3 + rng.normal(0, 0.05, 37)
+    y[23] += bump
+    return {"t [s]": t, "U [V]": np.round(y, 3)}
+
+
+def decay(x, a, k):
+    return a * np.exp(-k * x)
+
+
+def many(n: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(0, 10, n)
+    return {"x": x, "y": 5 * np.exp(-0.3 * x) + 1 + rng.normal(0, 0.3, n)}
+
+
+def plane(inputs: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    columns = {f"x{i}": rng.normal(size=80) for i in range(inputs)}
+    return {**columns, "z": sum(columns.values()) + rng.normal(0, 0.4, 80)}
+
+
+LINE = {"x": X, "y": 3 * X + 1 + NOISE}
+EVIL = "<script>alert('1')</script>"
+FITS = {
+    "line": lambda: gradfit.fit("t_c = w*t_u + b", THERMOMETER),
+    "unidentifiable": lambda: gradfit.fit("U = a*exp(-k*(t + t0)) + c", discharge()),
+    "outlier": lambda: gradfit.fit("U = a*exp(-k*t) + c", discharge()),
+    "robust": lambda: gradfit.fit("U = a*exp(-k*t) + c", discharge(), loss="huber"),
+    "pattern": lambda: gradfit.fit("y = a*x + b", {"x": X, "y": 2 * X + 2 * np.sin(X) + 0.2 * NOISE}),
+    "spread": lambda: gradfit.fit("y = a*x + b", {"x": X, "y": 3 * X + NOISE * X**2 / 10}),
+    "several inputs": lambda: gradfit.fit("z = a*x0 + b*x1 + c", plane(2)),
+    "eight inputs": lambda: gradfit.fit("z = " + " + ".join(f"p{i}*x{i}" for i in range(8)), plane(8)),
+    "no input": lambda: gradfit.fit("y = c", {"y": NOISE + 5}),
+    "exact": lambda: gradfit.fit("y = a*x + b", {"x": X, "y": 3 * X + 1}),
+    "all fixed": lambda: gradfit.fit("y = a*x + b", LINE, fixed={"a": 3, "b": 1}),
+    "one fixed": lambda: gradfit.fit("y = a*x + b", LINE, fixed={"b": 1}),
+    "at a bound": lambda: gradfit.fit(
+        "y = a*exp(-k*x) + c", {"x": X, "y": 3 * np.exp(-X / 4) - 0.5 + 0.05 * NOISE},
+        start={"a": 1, "k": 0.1, "c": 0.1}, bounds={"c": (0, None)},
+    ),
+    "sigma": lambda: gradfit.fit("y = a*x + b", {**LINE, "s": np.full(60, 1.0)}, sigma="s"),
+    "weights": lambda: gradfit.fit("y = a*x + b", LINE, weights="1/y**2"),
+    "two rows": lambda: gradfit.fit("y = a*x + b", {"x": [1.0, 2.0], "y": [1.0, 3.0]}),
+    "three rows": lambda: gradfit.fit("y = a*x + b", {"x": [1.0, 2.0, 3.0], "y": [1.0, 3.0, 4.0]}),
+    "one place": lambda: gradfit.fit("y = a*x + b", {"x": np.full(20, 3.0), "y": NOISE[:20]}),
+    "log left side": lambda: gradfit.fit("log(y) = a*x + b", {"x": X, "y": np.exp(0.3 * X + 0.1 * NOISE)}),
+    "function": lambda: gradfit.fit(decay, {"x": X, "y": 3 * np.exp(-X / 4) + 0.05 * NOISE}, start={"a": 1, "k": 0.1}),
+    "large offset": lambda: gradfit.fit("y = a*x + b", {"x": X + 1e9, "y": 1e-7 * LINE["y"]}),
+    "huge": lambda: gradfit.fit("y = a*x + b", {"x": X, "y": 1e140 * LINE["y"]}),
+    "tiny": lambda: gradfit.fit("y = a*x + b", {"x": 1e-150 * X, "y": 1e-200 * LINE["y"]}),
+    "decades": lambda: gradfit.fit(
+        "r = low + (top - low)/(1 + (m/dose)**h)",
+        {"dose": np.logspace(-9, -4, 20), "r": 10 + 80 / (1 + 4e-7 / np.logspace(-9, -4, 20)) + NOISE[:20]},
+        start={"low": 5, "top": 100, "m": 1e-7, "h": 1},
+    ),
+    "search": lambda: gradfit.fit("y = A*sin(w*x + p)", {"x": X, "y": 2 * np.sin(1.7 * X + 0.3) + 0.2 * NOISE}),
+    "descent": lambda: gradfit.fit(
+        "t_c = w*t_u + b", THERMOMETER, solver="SGD", lr=1e-4, epochs=400, start={"w": 1.0, "b": 0.0}
+    ),
+    "900 rows": lambda: gradfit.fit("y = a*exp(-k*x) + c", many(900), start={"a": 1, "k": 1, "c": 0}),
+    "20 000 rows": lambda: gradfit.fit("y = a*exp(-k*x) + c", many(20_000), start={"a": 1, "k": 1, "c": 0}),
+    "evil names": lambda: gradfit.fit(f"{{a&b \"c\"}} = w*{{{EVIL}}} + b", {EVIL: X, 'a&b "c" [</style>]': LINE["y"]}),
+    "long names": lambda: gradfit.fit("y = a*" + "x" * 300 + " + b", {"x" * 300: X, "y": LINE["y"]}),
+    "other alphabets": lambda: gradfit.fit("глубина = наклон*時間 + b", {"時間": X, "глубина [м]": LINE["y"]}),
+}  # fmt: skip
+
+
+@cache
+def fitted(name: str) -> gradfit.FitResult:
+    return FITS[name]()
+
+
+@cache
+def page(name: str) -> Page:
+    return Page(text(name))
+
+
+@cache
+def text(name: str) -> str:
+    return html(fitted(name), day=DAY)
+
+
+@pytest.fixture(params=list(FITS))
+def case(request) -> str:
+    return request.param
+
+
+# ---------------------------------------------------------------------------- the document
+
+
+def test_document_is_whole_and_self_contained(case):
+    document = page(case)
+    assert text(case).startswith("<!doctype html>")
+    assert document.attributes("html")[0]["lang"] == "en"
+    assert len(document.all("h1")) == 1
+    for _, attributes, _ in document.elements:
+        assert not {"src", "onclick", "onload", "style"} & set(attributes)
+        assert (attributes.get("href") or "#").startswith("#")
+    assert not document.all("script")
+    assert not re.search(r"@import|url\(|https?:", text(case))
+    assert len(text(case)) < 1_000_000
+
+
+def test_sections_stand_in_order_each_with_a_name_and_a_headline(case):
+    document = page(case)
+    wanted = [
+        "Picture",
+        "Parameters",
+        "Residuals",
+        "How it was found",
+        "What was done to the data",
+        "Reproduce",
+    ]
+    raised = any(f.severity != "info" for f in fitted(case).findings)
+    assert document.all("h2") == ["Findings"] * raised + wanted
+    leads = document.all("p", class_="lead")
+    assert len(leads) == len(document.all("section")) == len(document.all("h2"))
+    for lead in leads:
+        assert re.match(r"\S.{12,}\.$", lead)
+        assert "nan" not in lead.lower()
+
+
+def test_links_lead_to_sections_and_ids_are_unique(case):
+    ids = [attributes["id"] for _, attributes, _ in page(case).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {attributes["href"] for attributes in page(case).attributes("a")}
+    assert targets <= {f"#{key}" for key in ids}
+
+
+def test_headings_descend_by_one_level(case):
+    levels = [int(name[1]) for name, _, _ in page(case).elements if re.fullmatch(r"h[1-6]", name)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_every_chart_says_its_message_and_every_header_cell_its_scope(case):
+    for attributes in page(case).attributes("svg"):
+        assert attributes.get("aria-hidden") == "true" or (
+            attributes["role"] == "img" and attributes["aria-label"]
+        )
+    assert all(attributes.get("scope") in ("col", "row") for attributes in page(case).attributes("th"))
+
+
+def test_coordinates_are_numbers(case):
+    for name, attributes, _ in page(case).elements:
+        for key in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "d", "width", "height"} & set(
+            attributes
+        ):
+            assert not re.search(r"nan|inf|e[-+]\d", attributes[key] or ""), (name, key, attributes[key])
+
+
+def test_no_python_number_reaches_the_reader(case):
+    shown = re.sub(r"(?s)<(style|pre|code)\b.*?</\1>", "", text(case))
+    plain = re.sub(r"<[^>]*>", " ", shown)
+    assert not re.search(r"\d[eE][-+]?\d|\bnan\b|\bNaN\b|\binf\b|\bNone\b|(?<!\w)-\d", plain)
+
+
+def test_same_result_and_day_give_the_same_text(case):
+    assert html(fitted(case), day=DAY) == text(case)
+
+
+def test_verdict_formula_and_sentences_head_the_page():
+    document = page("line")
+    assert document.all("p", class_="word trust") == ["Trust"]
+    assert document.all("h1") == ["tc = w\u2009tu + b"]
+    said = [words for words in document.all("li") if words in [s.rstrip() for s in fitted("line").sentences]]
+    plain = [
+        sentence.replace("t_u", "tu").replace("p = ", "p\u00a0=\u00a0")
+        for sentence in fitted("line").sentences
+    ]
+    assert document.all("li")[: len(plain)] == plain
+    assert len(said) <= 3
+    assert "gradfit 0.1.0 on 23 Nov 2026".replace("0.1.0", fitted("line").version) in text("line")
+
+
+# ---------------------------------------------------------------------------- numbers
+
+
+def parameter_rows(name: str) -> dict[str, list[str]]:
+    head = next(i for i, row in enumerate(page(name).rows()) if row and row[0] == "Parameter")
+    rows = page(name).rows()[head + 1 : head + 1 + len(fitted(name).params)]
+    return dict(zip(fitted(name).params, rows, strict=True))
+
+
+def test_table_of_parameters_holds_the_result(case):
+    result = fitted(case)
+    for name, cells in parameter_rows(case).items():
+        p = result.params[name]
+        if p.fixed:
+            assert "fixed" in cells
+        elif not p.determined:
+            assert cells[1] == "not determined"
+            assert "any" in cells
+        elif np.isfinite(p.stderr) and case != "exact":
+            value, error, power = notation.plus_minus(p.value, p.stderr)
+            both = f"{value} ±\u00a0{error}"
+            assert cells[1] == (f"({both}){power}" if power else both)
+            assert notation.interval_text(*p.interval(), p.value, p.stderr) in cells
+
+
+def test_numbers_behind_the_picture_are_the_rows(case):
+    result = fitted(case)
+    head = next(i for i, row in enumerate(page(case).rows()) if "leverage" in row)
+    shown = page(case).rows()[head + 1 : head + 1 + min(result.n, 200)]
+    assert [row[0] for row in shown] == [str(row) for row in result.data.rows[:200]]
+    leverage = page(case).rows()[head].index("leverage")
+    for row, h in zip(shown, result.leverage, strict=False):
+        assert row[leverage] == notation.fixed(float(h), 2)
+
+
+def test_residuals_in_the_table_have_the_decimals_of_the_scatter():
+    result = fitted("line")
+    head = next(i for i, row in enumerate(page("line").rows()) if "leverage" in row)
+    column = page("line").rows()[head].index("residual, °C")
+    cells = [row[column] for row in page("line").rows()[head + 1 : head + 12]]
+    assert cells == [notation.fixed(float(r), 1, plus=True) for r in result.residuals]
+
+
+def test_long_tables_are_cut_and_say_so():
+    assert "The first 200 of 20\u202f000 rows" in text("20 000 rows")
+    assert "The first 200" not in text("line")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("line", "Eleven rows lie on a straight line, within 2.7\u202f°C."),
+        ("line", "w is 0.537 ±\u00a00.036\u202f°C per unit of tu and b is −17.3 ±\u00a01.9\u202f°C."),
+        ("line", "What the line leaves over looks like noise."),
+        ("line", "One linear solve gives the minimum."),
+        ("line", "Nothing was dropped, filled or clipped."),
+        ("unidentifiable", "Only k and c have values; a and t0 are not determined."),
+        ("outlier", "36 rows look like noise; row 24 does not."),
+        ("pattern", "What the line leaves over follows a pattern."),
+        ("spread", "The scatter is not the same everywhere."),
+        ("exact", "The line passes through every row."),
+        ("exact", "a is 3 and b is 1, without an error."),
+        ("all fixed", "All two parameters were given, not fitted."),
+        ("all fixed", "Nothing was searched for: every parameter is given."),
+        ("two rows", "Two rows for two parameters leave nothing to judge the fit by."),
+        ("one place", "Neither of the two parameters is determined by these rows."),
+        ("descent", "After 400 epochs the loss is"),
+        ("no input", "60 rows lie on one level"),
+    ],
+)
+def test_headlines_say_what_the_numbers_say(name, words):
+    assert any(words in lead for lead in page(name).all("p", class_="lead")), page(name).all(
+        "p", class_="lead"
+    )
+
+
+def test_dropped_rows_are_counted():
+    columns = {"x": [1.0, 2.0, 3.0, 4.0, 5.0, np.nan], "y": [1.1, 1.9, 3.2, 3.9, 5.1, 6.0]}
+    document = Page(html(gradfit.fit("y = a*x + b", columns, missing="drop"), day=DAY))
+    assert "One of six rows was left out." in document.all("p", class_="lead")
+
+
+def test_findings_have_a_title_what_was_seen_and_a_command():
+    result, document = fitted("outlier"), page("outlier")
+    raised = [f for f in result.findings if f.severity != "info"]
+    titles = [words for words in document.all("h3") if re.match(r"\d", words)]
+    assert len(titles) == len(raised)
+    assert "One row pulls the fit." in " ".join(titles)
+    for finding in raised:
+        assert finding.message in [words.replace("\u00a0", " ") for words in document.all("dd")]
+    assert any('loss="bisquare"' in code for code in document.all("pre"))
+
+
+def test_flagged_row_stands_out_in_shape_and_words_not_only_colour():
+    assert page("outlier").all("text").count("row 24") >= 3
+
+
+def test_noted_findings_are_not_raised():
+    assert "Noted, not raised" in page("line").all("h3")
+    assert "Findings" not in page("line").all("h2")
+
+
+def test_rows_that_are_not_finite_are_left_out_of_the_drawings_and_counted():
+    result = fitted("outlier")
+    y = result.data.y.copy()
+    y[3] = np.nan
+    broken = html(replace(result, data=replace(result.data, y=y)), day=DAY)
+    document = Page(broken)
+    assert "1 row is not finite and not drawn." in broken
+    assert not any("nan" in (a.get("d") or "") for a in document.attributes("path"))
+
+
+def test_points_of_many_rows_are_counted_not_drawn():
+    dots = [a for a in page("20 000 rows").attributes("circle") if a["class"].startswith("dot")]
+    assert len(dots) < 60
+    assert len([a for a in page("line").attributes("circle") if a["class"] == "dot"]) > 50
+
+
+# ---------------------------------------------------------------------------- escaping
+
+
+def test_names_are_text_wherever_they_stand():
+    document = page("evil names")
+    assert not document.all("script")
+    assert document.all("h1")[0].startswith('a&b "c" = w · <script>')
+    assert text("evil names").count("</style>") == 1
+
+
+NAMES = st.text(
+    st.characters(exclude_characters="{}`\r\n\0", exclude_categories=["Cs"]), min_size=1, max_size=12
+)
+
+
+@given(x=NAMES, y=NAMES, unit=st.text(max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_any_names_make_a_page_that_parses(x, y, unit):
+    result = fitted("line")
+    model = replace(result.model, text=f"{y} = w*{x} + b", response=y, inputs=(x,))
+    columns = {x: result.data.columns["t_u"]}
+    data = replace(result.data, columns=columns, units={x: unit, y: unit}, source=f"{x}.csv")
+    if x != y:
+        assert not Page(html(replace(result, model=model, data=data), day=DAY)).all("script")
+
+
+@given(st.text())
+def test_text_survives_as_text(words):
+    parsed: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = parsed.append
+    parser.feed(markup.tag("p", words, title=words))
+    parser.close()
+    kept = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", words)
+    assert "".join(parsed) == kept
+
+
+# ---------------------------------------------------------------------------- formulas, units, commands
+
+
+@pytest.mark.parametrize(
+    ("formula", "set_as"),
+    [
+        ("y = a*exp(-k*x)", "y = a\u2009e^{−k\u2009x}"),
+        ("y = x**2 - -b", "y = x^{2} + b"),
+        ("y = a - (b - c)", "y = a − (b − c)"),
+        ("y = (a + b)*c", "y = (a + b)\u2009c"),
+        ("y = (-a)**2", "y = (−a)^{2}"),
+        ("y = rate*time", "y = rate · time"),
+        ("y = 2*3*x", "y = 2 · 3\u2009x"),
+        ("y = abs(x)", "y = |x|"),
+        ("y = log10(x_0)", "y = log_{10}(x_{0})"),
+        ("log(y) = a", "log(y) = a"),
+        ("y = 1e-5*a", "y = 10^{−5}\u2009a"),
+        ("y = 0 < x and x < 1", "y = 0 < x and x < 1"),
+        ("model(x, a)", "model(x, a)"),
+    ],
+)
+def test_formula_is_typeset(formula, set_as):
+    words = mathtext.Typeset(formula, "y").html()
+    words = re.sub(r"</su[bp]>", "}", words.replace("<sup>", "^{").replace("<sub>", "_{"))
+    assert re.sub(r"<[^>]+>", "", words.replace("&lt;", "\0")).replace("\0", "<") == set_as
+
+
+def test_fraction_is_stacked_once():
+    words = mathtext.Typeset("y = a/(b + c/d)", "y").html()
+    assert words.count('class="frac"') == 1
+    assert "<i>c</i>\u2009/\u2009<i>d</i>" in words
+
+
+LEAVES = st.sampled_from(["a", "b", "x", "2", "0.5"])
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/"]), inner).map(
+            lambda t: f"({t[0]} {t[1]} {t[2]})"
+        ),
+        inner.map(lambda t: f"(-{t})"),
+        st.tuples(st.sampled_from(["exp", "sin", "abs", "tanh"]), inner).map(lambda t: f"{t[0]}({t[1]})"),
+        inner.map(lambda t: f"({t})**2"),
+    ),
+    max_leaves=8,
+)
+VALUES = {"a": 0.7, "b": -1.3, "x": 0.4}
+
+
+@given(TREES)
+@settings(max_examples=150, deadline=None)
+def test_numpy_code_and_typeset_text_mean_the_formula(tree):
+    expression = gradfit.formula.parse_expression(tree)
+    with np.errstate(all="ignore"):
+        value = float(expression.evaluate(VALUES))
+        code = commands.numpy_code(expression, {}).replace("np.", "")
+        again = float(gradfit.formula.parse_expression(code).evaluate(VALUES))
+    assert again == pytest.approx(value, rel=1e-12, nan_ok=True)
+    words = mathtext.Typeset(tree, "y").html()
+    read = (
+        float(gradfit.formula.parse_expression(linear(words)).evaluate(VALUES)) if "|" not in words else value
+    )
+    if np.isfinite(value) and abs(value) < 1e100:
+        assert read == pytest.approx(value, rel=1e-9)
+
+
+def linear(words: str) -> str:
+    """Return typeset HTML as a formula again: juxtaposition is a product, stacks are quotients, e raised is exp."""
+    words = re.sub(r"</?i>", "", words)
+    words = words.replace(' class="frac"', "").replace("<span><span>", "((").replace("</span><span>", ")/(")
+    words = words.replace("</span></span>", "))")
+    words = words.replace("e<sup>", "2.718281828459045**(").replace("<sup>", "**(").replace("</sup>", ")")
+    words = words.replace("·", "*").replace("−", "-")
+    return re.sub(r"\u2009(?=[^/])(?<!/\u2009)", "*", words).replace("\u2009", "")
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns", "response", "found"),
+    [
+        ("w*t_u + b", {"t_u": ""}, "°C", {"w": "°C per unit of t_u", "b": "°C"}),
+        ("a*exp(-k*(t + t0)) + c", {"t": "s"}, "V", {"a": "V", "k": "1/s", "t0": "s", "c": "V"}),
+        ("0.5*g*t**2 + v*t", {"t": "s"}, "m", {"g": "m/s²", "v": "m/s"}),
+        ("vmax*s/(km + s)", {"s": "mM"}, "µmol/min", {"vmax": "µmol/min", "km": "mM"}),
+        ("a*sin(2*pi*f*t + p)", {"t": "s"}, "V", {"a": "V", "f": "1/s"}),
+        ("top/(1 + (ec50/d)**h)", {"d": "nM"}, "%", {"top": "%", "ec50": "nM"}),
+        ("a*x**b", {"x": "m"}, "V", {}),
+        ("a*x + a", {"x": "m"}, "V", {}),
+        ("a*sqrt(x)", {"x": "m"}, "V", {}),
+        ("a*x", {"x": "m"}, "", {}),
+        ("a*x", {"x": ""}, "", {}),
+        ("exp(-k*x)*a", {"x": "m"}, "", {"k": "1/m"}),
+    ],
+)
+def test_units_follow_from_the_formula_or_are_left_blank(formula, columns, response, found):
+    expression = gradfit.formula.parse_expression(formula)
+    names = [name for name in expression.names if name not in columns and name != "pi"]
+    assert units.parameter_units(expression, columns, response, names) == found
+
+
+@pytest.mark.parametrize(
+    ("remedy", "arguments"),
+    [
+        ('loss="bisquare"', {"loss": "bisquare"}),
+        ('fixed={"b": 1}', {"fixed": {"b": 1}}),
+        ('bounds={"c": (None, 2)}', {"bounds": {"c": (None, 2)}}),
+        ("sigma=scatter  # an array", None),
+        ("measure longer", None),
+        ("", None),
+        ("a=1) or f(", None),
+    ],
+)
+def test_remedies_become_arguments_where_they_are_code(remedy, arguments):
+    assert commands.remedy_arguments(remedy) == arguments
+
+
+def test_commands_repeat_the_fit():
+    result = gradfit.fit(
+        "t_c = w*t_u + b",
+        THERMOMETER,
+        bounds={"w": (0, None)},
+        start={"w": 1, "b": 0},
+        loss="huber",
+        level=0.9,
+    )
+    given_ = commands.given(result)
+    assert commands.shell(result, given_) == ""  # a level has no option
+    del given_["level"]
+    line = commands.shell(result, given_)
+    assert line.startswith("gradfit fit ")
+    assert '"t_c = w*t_u + b"' in line
+    assert "--start w=1,b=0" in line
+    assert "--bounds w=0:" in line
+    assert "--loss huber" in line
+    scope = {"gf": gradfit}
+    call = commands.python(result, commands.given(result))
+    tree = compile(call, "report", "exec")
+    exec(tree, scope)  # noqa: S102  the line that the report prints must run
+    assert scope["result"].values == result.values
+
+
+@pytest.mark.parametrize(
+    "name", ["line", "several inputs", "no input", "sigma", "weights", "one fixed", "decades", "20 000 rows"]
+)
+def test_scipy_program_prints_the_same_numbers(name, tmp_path):
+    result = fitted(name)
+    program = commands.scipy_twin(result)
+    scope: dict[str, object] = {"result": result, "print": lambda *_: None}
+    exec(compile(program, "twin", "exec"), scope)  # noqa: S102  the program that the report prints must run
+    free = [p for p in result.params.values() if not p.fixed]
+    assert scope["p"] == pytest.approx([p.value for p in free], rel=1e-4)
+    assert np.sqrt(np.diag(scope["cov"])) == pytest.approx([p.stderr for p in free], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["robust", "unidentifiable", "function", "two rows", "all fixed"])
+def test_no_scipy_program_where_scipy_has_no_such_fit(name):
+    assert commands.scipy_twin(fitted(name)) == ""
+
+
+# ---------------------------------------------------------------------------- the file
+
+
+def test_file_is_written_whole(tmp_path):
+    path = write(fitted("line"), tmp_path / "a b.html")
+    assert path == tmp_path / "a b.html"
+    Page(path.read_text(encoding="utf-8"))
+    assert [file.name for file in tmp_path.iterdir()] == ["a b.html"]
+
+
+def test_existing_file_is_kept_unless_forced(tmp_path):
+    path = tmp_path / "r.html"
+    path.write_text("mine")
+    with pytest.raises(
+        gradfit.OptionError, match=r"r\.html is there already and was not overwritten\nName .*--force"
+    ):
+        write(fitted("line"), path)
+    assert path.read_text() == "mine"
+    write(fitted("line"), path, force=True)
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_missing_folder_and_a_folder_as_target_are_said(tmp_path):
+    with pytest.raises(
+        gradfit.OptionError, match=r"There is no folder .*nowhere to write r\.html to\nMake it first: mkdir"
+    ):
+        write(fitted("line"), tmp_path / "nowhere" / "r.html")
+    with pytest.raises(gradfit.OptionError, match="is a folder; the report needs the name of a file"):
+        write(fitted("line"), tmp_path)
+
+
+def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(fitted("line"), tmp_path / "r.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_needs_neither_torch_nor_matplotlib():
+    code = (
+        "import sys, gradfit; from gradfit.report import html\n"
+        "result = gradfit.fit('y = a*x + b', {'x': [1, 2, 3, 4, 5, 6], 'y': [1.1, 2.3, 2.9, 4.2, 4.8, 6.1]})\n"
+        "before = set(sys.modules); html(result)\n"
+        "print([m for m in ('torch', 'matplotlib', 'scipy.stats') if m in sys.modules and m not in before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------------- colours
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear_ = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return 0.2126 * linear_[0] + 0.7152 * linear_[1] + 0.0722 * linear_[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("ink", 4.5),
+        ("ink-2", 4.5),
+        ("ink-3", 4.5),
+        ("fit", 4.5),
+        ("second", 4.5),
+        ("trust", 4.5),
+        ("caution", 4.5),
+        ("no", 4.5),
+        ("control", 3.0),
+    ],
+)
+@pytest.mark.parametrize("ground", ["paper", "sunken"])
+def test_colours_reach_the_contrast_of_wcag(scheme, name, least, ground):
+    blocks = re.findall(r":root\{([^}]*)\}", text("line"))
+    colours = dict(re.findall(r"--([\w-]+):(#[0-9a-f]{6})", blocks[0 if scheme == "light" else 1]))
+    high, low = sorted((luminance(colours[name]), luminance(colours[ground])), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= least

@@ -237,6 +237,16 @@ def test_rows_without_numbers_are_passed_over(model):
 
 
 @EVERY
+def test_lone_outliers_hardly_move_a_guess(model):
+    _, x, y = measured(model, np.random.default_rng(2), n=100, noise=0.02, factor=1.2)
+    order = np.argsort(x, kind="stable")[[10, 30, 50, 70, 90]]
+    spoiled = y.copy()
+    spoiled[order] += np.ptp(y) * np.array([2.0, -3.0, 5.0, -2.0, 3.0])
+    moved = curve(model, x, model.guess(x, spoiled)) - curve(model, x, model.guess(x, y))
+    assert np.max(np.abs(moved)) <= 0.05 * np.ptp(y)
+
+
+@EVERY
 def test_a_hundred_thousand_rows(model):
     parameters, x, y = measured(model, np.random.default_rng(5), n=100_000, noise=0.1, factor=1.2)
     true = np.sum((y - curve(model, x, parameters)) ** 2)

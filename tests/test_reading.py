@@ -348,7 +348,9 @@ def test_sheets(tmp_path):
     assert table.columns["x"].tolist() == ["1e-12", "0.1", "2,5"]
     assert table.columns["c2"].tolist() == [None, None, "hot"]
     assert table.notes == ("the sheet first was read, the first of 2",)
-    assert listed(read(path, sheet="second")) == {"q": [4.0]}
+    second = read(path, sheet="second")
+    assert listed(second) == {"q": [4.0]}
+    assert (second.source, second.notes) == (str(path), ("the sheet second was read",))
     with pytest.raises(DataError, match=r"There is no sheet secnd in .*\n.*Did you mean second\?"):
         read(path, sheet="secnd")
     with pytest.raises(DataError, match="has no sheets"):

@@ -131,7 +131,7 @@ FITS = {
     "function": lambda: gradfit.fit(decay, {"x": X, "y": 3 * np.exp(-X / 4) + 0.05 * NOISE}, start={"a": 1, "k": 0.1}),
     "large offset": lambda: gradfit.fit("y = a*x + b", {"x": X + 1e9, "y": 1e-7 * LINE["y"]}),
     "huge": lambda: gradfit.fit("y = a*x + b", {"x": X, "y": 1e140 * LINE["y"]}),
-    "tiny": lambda: gradfit.fit("y = a*x + b", {"x": 1e-150 * X, "y": 1e-200 * LINE["y"]}),
+    "tiny": lambda: gradfit.fit("y = a*x + b", {"x": 1e-60 * X, "y": 1e-80 * LINE["y"]}),
     "decades": lambda: gradfit.fit(
         "r = low + (top - low)/(1 + (m/dose)**h)",
         {"dose": np.logspace(-9, -4, 20), "r": 10 + 80 / (1 + 4e-7 / np.logspace(-9, -4, 20)) + NOISE[:20]},
@@ -236,7 +236,7 @@ def test_coordinates_are_numbers(case):
 def test_no_python_number_reaches_the_reader(case):
     shown = re.sub(r"(?s)<(style|pre|code)\b.*?</\1>", "", text(case))
     plain = re.sub(r"<[^>]*>", " ", shown)
-    assert not re.search(r"\d[eE][-+]?\d|\bnan\b|\bNaN\b|\binf\b|\bNone\b|(?<!\w)-\d", plain)
+    assert not re.search(r"\d[eE][-+]?\d|\bnan\b|\bNaN\b|\binf\b|\bNone\b(?! of)|(?<!\w)-\d", plain)
 
 
 def test_same_result_and_day_give_the_same_text(case):
@@ -370,9 +370,9 @@ def test_rows_that_are_not_finite_are_left_out_of_the_drawings_and_counted():
 
 
 def test_points_of_many_rows_are_counted_not_drawn():
-    dots = [a for a in page("20 000 rows").attributes("circle") if a["class"].startswith("dot")]
+    dots = [a for a in page("20 000 rows").attributes("circle") if a.get("class", "").startswith("dot")]
     assert len(dots) < 60
-    assert len([a for a in page("line").attributes("circle") if a["class"] == "dot"]) > 50
+    assert len([a for a in page("line").attributes("circle") if a.get("class") == "dot"]) > 50
 
 
 # ---------------------------------------------------------------------------- escaping
@@ -480,7 +480,7 @@ def test_numpy_code_and_typeset_text_mean_the_formula(tree):
 
 def linear(words: str) -> str:
     """Return typeset HTML as a formula again: juxtaposition is a product, stacks are quotients, e raised is exp."""
-    words = re.sub(r"</?i>", "", words)
+    words = re.sub(r"</?i>", "", words).removeprefix("y = ")
     words = words.replace(' class="frac"', "").replace("<span><span>", "((").replace("</span><span>", ")/(")
     words = words.replace("</span></span>", "))")
     words = words.replace("e<sup>", "2.718281828459045**(").replace("<sup>", "**(").replace("</sup>", ")")

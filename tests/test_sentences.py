@@ -35,12 +35,10 @@ def noisy(f, n=60, noise=0.1, seed=0, **columns):
 def test_a_trusted_line(thermometer):
     first, second, third = (words(sentence) for sentence in said(thermometer))
     assert (
-        first
-        == "A new t_c will lie within 4.5 to 5.1 of the line, 95 times in 100, for t_u from 22 to 82."
+        first == "A new t_c will lie within 4.5 to 5.1 of the line, 95 times in 100, for t_u from 22 to 82."
     )
     assert (
-        second
-        == "The slope w is known to 6.6 %; five more readings at each end would bring that to 3.2 %."
+        second == "The slope w is known to 6.6 %; five more readings at each end would bring that to 3.2 %."
     )
     assert third.startswith("Neither of two checks was raised (smallest p = ")
     assert third.endswith("with eleven rows only gross defects would show.")
@@ -133,7 +131,9 @@ def test_pure_offsets_do_not_count_as_badly_known():
     data = noisy(lambda x: 2 * x + 0.001, noise=0.05)
     result = gradfit.fit("y = a*x + b", data)
     assert result.errors["b"] > abs(result.values["b"]) * 0.5
-    assert words(said(result)[1]).startswith(f"The slope a is known to {words(percent(result.errors['a'] / 2))}")
+    assert words(said(result)[1]).startswith(
+        f"The slope a is known to {words(percent(result.errors['a'] / 2))}"
+    )
 
 
 def test_without_noise_nothing_is_said_about_bands():
@@ -189,5 +189,5 @@ def test_any_line_gets_at_most_three_true_sentences(slope, offset, power, n, see
     if result.verdict == "trust" and len(sentences) == 3:
         width = band(result)
         assert significant(width.near) in sentences[0]
-        known = re.search(rf"a is known to ([^ ;]+)", sentences[1])
+        known = re.search(r"a is known to ([^ ;]+)", sentences[1])
         assert known is None or known[1].rstrip(".") == percent(result.errors["a"] / abs(result.values["a"]))

@@ -94,23 +94,20 @@ def _bytes(path: Path, source: str) -> bytes:
         If there is no such file or it cannot be opened.
     """
     shown = source if len(source) <= 80 else f"{source[:77]}..."
+    shown = repr(shown) if "\n" in shown else shown
     try:
         return path.read_bytes()
     except FileNotFoundError:
         remedy = _nearest(path)
     except IsADirectoryError:
-        inside = islice(path.iterdir(), 1000)
-        names = sorted(
-            entry.name for entry in inside if _ending(entry.name) and _ending(entry.name) in FORMATS
-        )
+        inside = [entry.name for entry in islice(path.iterdir(), 1000)]
+        names = sorted(name for name in inside if _ending(name) and _ending(name) in FORMATS)
         remedy = f"Name a file in it: {listing(names)}." if names else "Name a file."
         raise DataError(f"{shown} is a folder, not a file.", remedy=remedy) from None
     except (OSError, ValueError) as refused:
         why = refused.strerror if isinstance(refused, OSError) and refused.strerror else str(refused)
         raise DataError(f"{shown!r} cannot be opened: {why}.", remedy="Give the name of a file.") from None
-    raise DataError(
-        f"There is no file {shown!r}." if "\n" in shown else f"There is no file {shown}.", remedy=remedy
-    )
+    raise DataError(f"There is no file {shown}.", remedy=remedy)
 
 
 def _nearest(path: Path) -> str:
@@ -390,12 +387,8 @@ def _excel(data: bytes, source: str, sheet: str | None = None) -> Loaded:
         If the file is damaged, or has no such sheet or no rows in it.
     """
     fastexcel: Any = importlib.import_module("fastexcel")  # 30 ms that only Excel files have to pay
-    refuses = (
-        fastexcel.FastExcelError,
-        polars.exceptions.PolarsError,
-        polars.exceptions.PanicException,
-        ValueError,
-    )
+    panic = polars.exceptions.PanicException
+    refuses = (fastexcel.FastExcelError, polars.exceptions.PolarsError, panic, ValueError)
     try:
         book = fastexcel.read_excel(data)
         sheets: list[str] = book.sheet_names
@@ -409,15 +402,12 @@ def _excel(data: bytes, source: str, sheet: str | None = None) -> Loaded:
         remedy = f"Sheets: {listing(sheets)}." + (f" Did you mean {near[0]}?" if near else "")
         raise DataError(f"There is no sheet {name} in {source}.", remedy=remedy)
     try:  # as text 1e-12 is "0", as numbers text is nothing: both are needed
-        texts, numbers = (
-            book.load_sheet(name, header_row=None, dtypes=kind).to_polars() for kind in ("string", "float")
-        )
+        texts = book.load_sheet(name, header_row=None, dtypes="string").to_polars()
+        numbers = book.load_sheet(name, header_row=None, dtypes="float").to_polars()
     except refuses as refused:
         _unreadable(source, "Excel", refused)
-    notes = (
-        (f"the sheet {name} was read, the first of {len(sheets)}",) if len(sheets) > 1 and not sheet else ()
-    )
-    return _sheet(texts, numbers, f"{source}, sheet {name}" if sheet else source, notes)
+    first = "" if sheet else f", the first of {len(sheets)}"
+    return _sheet(texts, numbers, source, (f"the sheet {name} was read{first}",) if len(sheets) > 1 else ())
 
 
 def _sheet(texts: "DataFrame", numbers: "DataFrame", source: str, notes: tuple[str, ...]) -> Loaded:
@@ -435,9 +425,8 @@ def _sheet(texts: "DataFrame", numbers: "DataFrame", source: str, notes: tuple[s
     named = bool(head) and delimited.has_header(head)
     if len(head) <= named:
         seen = f"has a header ({listing(head[0])}) but no rows" if head else "is empty"
-        raise DataError(
-            f"{source} {seen}.", remedy="Put rows of numbers below the header, or name another sheet."
-        )
+        remedy = "Put rows of numbers below the header, or name another sheet."
+        raise DataError(f"{source} {seen}.", remedy=remedy)
     headers = head[0] if named else [f"c{i}" for i in range(len(head[0]))]
     notes += () if named else (delimited.no_header(len(headers)),)
     columns: list[tuple[Any, object]] = []

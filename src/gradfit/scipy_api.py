@@ -4,7 +4,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -164,11 +164,13 @@ def _fitted(seen: Observed, start: Array, bounds: tuple[Array, Array], asked: As
 
     Raises
     ------
-    RuntimeError, ValueError
-        If the function is not finite at the start; SciPy's choice for the method.
+    RuntimeError
+        With "lm", if the function is not finite at the start.
+    DataError
+        With the other methods.
     """
     if not np.isfinite(seen.first - seen.y).all():
-        raise _not_finite(seen, start, asked)
+        _refuse(seen, start, asked)
     trace = traced(seen, start, beside(start, *bounds)) if asked.jac is None and asked.step is None else None
     if trace is not None:
         problem = ModelProblem(trace.kernel, trace.columns, seen.y, seen.weight, start)
@@ -204,7 +206,13 @@ def _solved(
     calls: int = 1,
     linear: bool = False,
 ) -> _Found:
-    """Return the minimum that a solver reaches from the start."""
+    """Return the minimum that a solver reaches from the start.
+
+    Raises
+    ------
+    RuntimeError
+        If derivatives are not finite.
+    """
     plain = not asked.loss.robust and Box.around(bounds) is None
     if linear and plain:
         found = _of(problem, closed_form(problem, start), asked)
@@ -222,6 +230,11 @@ def _by_minpack(problem: ModelProblem, start: Array, asked: Asked, calls: int) -
 
     gradfit's own walk may end in another minimum, which a stand-in for SciPy must not; and SciPy's tests compare pcov with
     that of MINPACK's last Jacobian to 2e-7, while its fit stops 1.6e-6 away from the minimum.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not end at a minimum.
     """
     residual = remembering(problem.residual)
     slopes = remembering(lambda p: problem.residual_jacobian(p)[1])
@@ -321,8 +334,16 @@ def _watch(asked: Asked) -> Callable[[int, float, Array], bool]:
     return watch
 
 
-def _not_finite(seen: Observed, start: Array, asked: Asked) -> Exception:
-    """Return the error that says whether the data or the function are not finite, and where."""
+def _refuse(seen: Observed, start: Array, asked: Asked) -> NoReturn:
+    """Say whether the data or the function are not finite, and where.
+
+    Raises
+    ------
+    RuntimeError
+        With "lm", which in SciPy returns the start as the answer.
+    DataError
+        With the other methods.
+    """
     bad = np.flatnonzero(~np.isfinite(seen.first))
     what, remedy = f"{name_of(seen.f)} at p0 = {start.tolist()}", "Give other start values"
     if not len(bad):
@@ -330,8 +351,8 @@ def _not_finite(seen: Observed, start: Array, asked: Asked) -> Exception:
         what, remedy = "ydata", 'nan_policy="omit" leaves out rows with NaN'
     where = f"{what} is not finite in {len(bad)} of {len(seen.y)} rows, first in row {bad[0] + 1}"
     if asked.method == "lm":
-        return RuntimeError(f"Optimal parameters not found: {where}. {remedy}")
-    return DataError(f"Residuals are not finite in the initial point. {where}", remedy=remedy)
+        raise RuntimeError(f"Optimal parameters not found: {where}. {remedy}")
+    raise DataError(f"Residuals are not finite in the initial point. {where}", remedy=remedy)
 
 
 # ---------------------------------------------------------------------------- what comes back

@@ -129,11 +129,13 @@ def _rows(shape: tuple[int, ...], y: Array, f: Function) -> int:
             remedy=f"Give ydata.ravel(), and let {name_of(f)} return its values raveled, too",
         )
     if len(shape) > 1:
-        raise shape_error(name_of(f), shape, y.size, "ydata")
+        refusal = shape_error(name_of(f), shape, y.size, "ydata")
+        raise refusal
     try:
         return int(np.prod(np.broadcast_shapes(shape, y.shape, (1,))))
     except ValueError:
-        raise shape_error(name_of(f), shape, y.size, "ydata") from None
+        refusal = shape_error(name_of(f), shape, y.size, "ydata")
+        raise refusal from None
 
 
 def _weight(errors: Array | None, rows: int) -> Array | None:

@@ -146,9 +146,9 @@ class Page:
         return "\n".join(self._rendered(cut(line, self.width)) for line in lines)
 
     def _rendered(self, line: Line) -> str:
-        if not self.color:
-            return "".join(span.text for span in line).rstrip()
-        return "".join(_painted(span) for span in line).rstrip()
+        bare = "".join(span.text for span in line)
+        kept = cut(line, cells(bare.rstrip()))
+        return "".join(_painted(span) if self.color else span.text for span in kept)
 
 
 def _painted(span: Span) -> str:

@@ -86,7 +86,7 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
         return Walk(parameters, _stopped(problem, start), options.loss, starts, "search, stopped by the user", "", how)
     loss, outcome = _fitted(problem, start, parameters, options)
     solver = "Levenberg-Marquardt"
-    if not outcome.converged and outcome.status != "interrupted" and starts.source == "given":
+    if starts.source == "given" and _worth_rescuing(outcome, options):
         outcome, solver, how, starts = _rescued(model, problem, parameters, options, outcome, starts)
     if starts.source == "search" and len(linear):
         solver = "variable projection, then Levenberg-Marquardt"
@@ -177,6 +177,12 @@ def _cause(model: BoundModel, problem: ModelProblem, whole: Array, row: int) -> 
     values: dict[str, object] = dict(zip(model.parameters, whole.tolist(), strict=True))
     values |= {name: float(column[row]) for name, column in zip(model.inputs, problem.columns, strict=False)}
     return model.expression.first_failure(values)
+
+
+def _worth_rescuing(outcome: Outcome, options: Options) -> bool:
+    """Whether another way may be tried: not when the user stopped the fit, or gave it fewer iterations than usual."""
+    limited = isinstance(options.solver, LM) and options.solver.max_iterations < LM().max_iterations
+    return outcome.status == "stalled" or (outcome.status == "max-iterations" and not limited)
 
 
 def _rescued(

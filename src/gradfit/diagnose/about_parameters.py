@@ -128,8 +128,8 @@ def unidentifiable(e: Evidence, g: Geometry, group: Group) -> Finding:
     left = len(names) - group.free
     product = product_of(names, group.slope * e.values[list(group.members)]) if left == 1 else ""
     total = sum_of(names, group.slope) if left == 1 else ""
-    known = product or total if not (product and total) else ""  # at a = b a product and a sum look alike
-    known = known or (line_of(e, names, group.slope) if len(names) == 2 else "")
+    known = line_of(e, names, group.slope) if len(names) == 2 else ""
+    known = known or (product or total if not (product and total) else "")  # at a = b the two look alike
     what = f"only {known or 'one combination of them'} is determined"
     if left > 1:
         what = f"only {left} combinations of them are determined"

@@ -12,6 +12,7 @@ from gradfit.diagnose.words import column, numbers, p_text, percent, quantity, r
 from gradfit.notation import count, fixed, significant
 
 MISSES = 2.5  # residuals over noise: five sixths of the sum of squares are pattern
+FAST = 8.0  # points a turn, below which a wave is told by its turn: neighbours hardly agree
 TESTABLE = 16  # degrees of freedom from which most defects of a few standard deviations show
 
 
@@ -54,7 +55,7 @@ def structure(e: Evidence, g: Geometry, found: Structure, noise: float) -> Findi
             "a wrong model, or a local minimum."
         )
         return Finding("underfitting", "warning", said, 'start="search"', {**facts, "rms": rms})
-    if found.wave:
+    if found.wave and found.wave.turn < FAST:
         turn = fixed(found.wave.turn, 1)
         said = f"Residuals swing along {along} with a turn every {turn} points ({p_text(found.p)}): the formula lacks a wave."
         facts["points_a_turn"] = found.wave.turn

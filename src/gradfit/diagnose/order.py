@@ -84,7 +84,9 @@ def finite(e: Evidence) -> Diagnosis:
     valley = (
         correlation(e, h, free, after.noise) if not few and not undetermined and not far(stopped) else None
     )
-    if valley:  # the fit slid along it: one cause
+    if (
+        (valley or undetermined) and not far(stopped) and not tested(stopped)
+    ):  # the fit slid along it: one cause
         stopped = None
     silent = about_residuals.few_to_test(e, h.dof) if noise.kind == "ordinary" and not few else None
     no_noise = about_residuals.no_noise(e, noise)

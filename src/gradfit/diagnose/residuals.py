@@ -29,7 +29,7 @@ class Outliers:
 
     p: float
     rows: Indices  # (m,) indices, worst first
-    sizes: Array  # (m,) distance from the curve in robust standard deviations, signed
+    sizes: Array  # (m,) distance from the curve without them in standard deviations of the others, signed
     shift: Array  # (k,) change of the parameters without them
     moved: float  # the largest of these changes, in standard errors
     most: int  # the parameter it belongs to
@@ -130,7 +130,7 @@ def outliers(g: Geometry, fit: Robust) -> Outliers | None:
     change = to_parameters @ (step - g.Q.T @ g.r)
     errors: Array = np.sqrt(np.einsum("ij,ij->i", to_parameters, to_parameters)) * s
     moved = np.abs(change) / (errors + TINY)
-    sizes = np.sign(fit.residuals[away]) * fit.size[away] / (fit.scale + TINY)
+    sizes = (g.r[away] - g.Q[away] @ step) / s
     shift = change * (g.unit / np.where(g.norm > 0, g.norm, np.inf))
     most = int(np.argmax(moved)) if len(moved) else 0
     return Outliers(float(p.min()), away, sizes, shift, float(moved.max(initial=0.0)), most, g.s / s)

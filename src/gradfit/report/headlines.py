@@ -202,9 +202,9 @@ def of_residuals(subject: Subject) -> Markup:
     parameters = "parameter" if result.k == 1 else "parameters"
     away = "not-converged" in codes or not result.converged
     cases: list[Case] = [
-        (subject.exact, lambda: f"Nothing is left over but rounding: the {noun} passes through every row."),
         ("non-finite" in codes or not subject.shown.all(), lambda: "Some residuals are not finite numbers."),
         (result.dof <= 0, lambda: f"{rows} {parameters} leave nothing to judge the fit by."),
+        (subject.exact, lambda: f"Nothing is left over but rounding: the {noun} passes through every row."),
         (codes & _PATTERN, lambda: f"What the {noun} leaves over follows a pattern."),
         ("outliers" in codes and subject.flagged.any(), lambda: _unlike_noise(subject)),
         ("unequal-variance" in codes, lambda: "The scatter is not the same everywhere."),

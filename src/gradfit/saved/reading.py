@@ -22,7 +22,7 @@ from gradfit.prepare import Data, Parameters
 from gradfit.result import FitResult, Starts
 from gradfit.saved.json_parts import Part, is_list, is_object
 from gradfit.saved.plain import setting_again
-from gradfit.saved.recalled import AbsentData, Kept, Recalled, SavedResult
+from gradfit.saved.recalled import AT_ROWS, AbsentData, Kept, Recalled, SavedResult
 from gradfit.saved.writing import FORMAT, SCHEMA
 from gradfit.solve.outcome import Outcome, Point, Status
 from gradfit.uncertainty import Uncertainty
@@ -93,7 +93,7 @@ def _result(whole: Part) -> FitResult:
     free = settled.free
     k = len(model.parameters)
     covariance = whole["covariance"].numbers(k, k)
-    data, fitted = _data(whole["data"], model)
+    data, rows = _data(whole["data"], model)
     level = whole["level"].number()
     if not 0 < level < 1:
         raise whole["level"].damaged("between 0 and 1")
@@ -102,7 +102,7 @@ def _result(whole: Part) -> FitResult:
             name: whole["uncertainty"][name].number()
             for name in ("rss", "r2", "log_likelihood", "scatter", "reading")
         },
-        fitted=fitted,
+        rows=rows,
         uncertainty=_uncertainty(whole["uncertainty"], covariance[np.ix_(free, free)]),
         sentences=whole["sentences"].texts(),
         level=level,
@@ -258,7 +258,7 @@ def _points(part: Part, free: int) -> tuple[Point, ...]:
     return tuple(zip(step.tolist(), loss.tolist(), gradient, parameters, strict=True))
 
 
-def _data(part: Part, model: BoundModel) -> tuple[Data, Array]:
+def _data(part: Part, model: BoundModel) -> tuple[Data, Mapping[str, Array]]:
     n, missing = part["rows_used"].whole(), part["missing"].text()
     known = Data(
         columns={}, y=np.empty(0), rows=np.empty(0, np.int64), sigma=None, absolute=part["absolute"].truth(), cholesky=None,
@@ -266,7 +266,7 @@ def _data(part: Part, model: BoundModel) -> tuple[Data, Array]:
         n_read=part["rows_read"].whole(), notes=part["notes"].texts(), left_out=part["left_out"].texts(),
     )  # fmt: skip
     if missing:
-        return AbsentData.of(known, n, unit=part["unit"].number(), why=missing), np.empty(0)
+        return AbsentData.of(known, n, unit=part["unit"].number(), why=missing), {}
     columns = {name: values.numbers(n) for name, values in part["columns"].items()}
     if tuple(columns) != model.inputs:
         raise part["columns"].damaged(f"the columns {', '.join(model.inputs)}")
@@ -280,7 +280,7 @@ def _data(part: Part, model: BoundModel) -> tuple[Data, Array]:
         sigma=sigma,
         cholesky=cholesky,
     )
-    return data, part["fitted"].numbers(n)
+    return data, {name: part[name].numbers(n) for name in AT_ROWS}
 
 
 def _cholesky(part: Part, n: int) -> Array | None:

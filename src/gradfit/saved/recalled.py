@@ -17,6 +17,7 @@ from gradfit.uncertainty import Uncertainty
 
 Array = NDArray[np.float64]
 
+AT_ROWS = ("fitted", "weighted_residuals", "leverage")
 _ROWS = frozenset({"columns", "y", "rows", "sigma", "cholesky"})
 
 
@@ -75,8 +76,8 @@ class Kept:
     ----------
     numbers : mapping of str to float
         rss, r2, log_likelihood, scatter and reading, the standard deviation of a new reading.
-    fitted : (n,)
-        The model at the rows; empty without rows.
+    rows : mapping of str to (n,)
+        Those AT_ROWS; empty where the rows were not saved.
     uncertainty : Uncertainty
         How well the parameters are known.
     sentences : tuple of str
@@ -88,7 +89,7 @@ class Kept:
     """
 
     numbers: Mapping[str, float]
-    fitted: Array
+    rows: Mapping[str, Array]
     uncertainty: Uncertainty
     sentences: tuple[str, ...]
     level: float
@@ -140,9 +141,13 @@ class SavedResult(FitResult):
 
     @cached_property
     def _at_end(self) -> tuple[Array, Array]:
+        weighted = self.weighted_residuals
+        return -weighted * self.data.unit, self.problem.residual_jacobian(self.outcome.parameters)[1]
+
+    def _at_rows(self, name: str) -> Array:
         if isinstance(self.data, AbsentData):
             self.data.refuse()
-        return super()._at_end
+        return self.kept.rows[name]
 
     @cached_property
     def _uncertainty(self) -> Uncertainty:
@@ -151,14 +156,17 @@ class SavedResult(FitResult):
     @cached_property
     def fitted(self) -> Array:
         """The model (n,) at the rows that were fitted."""
-        if isinstance(self.data, AbsentData):
-            self.data.refuse()
-        return self.kept.fitted
+        return self._at_rows("fitted")
 
     @property
     def weighted_residuals(self) -> Array:
         """Residuals (n,) divided by sigma, or times the square root of the weights."""
-        return -self.problem.weighted(self.fitted - self.data.y) / self.data.unit
+        return self._at_rows("weighted_residuals")
+
+    @property
+    def leverage(self) -> Array:
+        """How much each row (n,) determines its own fitted value: 0 to 1."""
+        return self._at_rows("leverage")
 
     @cached_property
     def rss(self) -> float:

@@ -185,4 +185,6 @@ def _rows(data: Data, result: FitResult) -> Mapping[str, object]:
         "sigma": None if data.sigma is None else exact_rows(data.sigma),
         "cholesky": None if data.cholesky is None else exact_rows(data.cholesky[np.tril_indices(data.n)]),
         "fitted": exact_rows(result.fitted),
+        "weighted_residuals": exact_rows(result.weighted_residuals),
+        "leverage": exact_rows(result.leverage),
     }

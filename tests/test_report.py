@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from functools import cache
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_links_lead_to_sections_and_ids_are_unique(case):
 def test_headings_descend_by_one_level(case):
     levels = [int(name[1]) for name, _, _ in page(case).elements if re.fullmatch(r"h[1-6]", name)]
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_every_chart_says_its_message_and_every_header_cell_its_scope(case):
@@ -555,7 +556,7 @@ def test_commands_repeat_the_fit():
 @pytest.mark.parametrize(
     "name", ["line", "several inputs", "no input", "sigma", "weights", "one fixed", "decades", "20 000 rows"]
 )
-def test_scipy_program_prints_the_same_numbers(name, tmp_path):
+def test_scipy_program_prints_the_same_numbers(name):
     result = fitted(name)
     program = commands.scipy_twin(result)
     scope: dict[str, object] = {"result": result, "print": lambda *_: None}

@@ -125,7 +125,7 @@ def test_predictions_and_words_are_the_same(pair):
 
 
 def test_another_level_is_judged_anew(tmp_path):
-    result = fitted("line")
+    result = fitted("search")
     save(result, tmp_path / "fit.json")
     again = load(tmp_path / "fit.json").at_level(0.5)
     assert again.sentences == result.at_level(0.5).sentences != result.sentences

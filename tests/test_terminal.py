@@ -103,13 +103,14 @@ def test_no_line_ends_in_blanks(result):
         ] == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(
-    slope=st.floats(-1e3, 1e3), power=st.integers(-200, 200), offset=st.floats(-1e9, 1e9), width=st.integers(30, 140)
+    slope=st.floats(-1e3, 1e3), up=st.integers(-145, 145), across=st.integers(-145, 145),
+    offset=st.floats(-1e9, 1e9), width=st.integers(30, 140),
 )  # fmt: skip
-def test_any_size_of_numbers_fits_the_page(slope, power, offset, width):
-    y = (slope * T_U + T_C) * 10.0**power
-    result = gradfit.fit("y = a*x + b", {"x": T_U + offset, "y": y})
+def test_any_size_of_numbers_fits_the_page(slope, up, across, offset, width):
+    y = (slope * T_U + T_C) * 10.0**up
+    result = gradfit.fit("y = a*x + b", {"x": (T_U + offset) * 10.0**across, "y": y})
     text = summary(result, width=width)
     assert max(cells(line) for line in text.splitlines()) <= width
     assert "nan" not in text
@@ -150,7 +151,7 @@ def test_interval_bars_have_one_scale(line, width):
     rows = [row for row in summary(line, width=width).splitlines() if "├" in row and "±" in row]
     spans = [row.rindex("┤", row.index("●")) - row.index("├") for row in rows]
     share = [(p.interval()[1] - p.interval()[0]) / abs(p.value) for p in line.params.values()]
-    assert spans[1] / spans[0] == pytest.approx(share[1] / share[0], abs=0.2)
+    assert spans[1] / spans[0] == pytest.approx(share[1] / share[0], rel=0.25)  # whole cells
     assert len({row.index("●") for row in rows}) == 1
 
 
@@ -240,7 +241,7 @@ def test_a_point_stands_where_it_belongs():
     columns = [lines[i].index("●") for i in reversed(rows)]
     assert columns[1] - columns[0] == pytest.approx(columns[2] - columns[1], abs=1)
     foot = next(row for row in lines if "└" in row)
-    assert all(foot[column] == "┬" for column in columns)
+    assert foot[columns[0]] == foot[columns[2]] == "┬"  # 0 and 10 have ticks
 
 
 def test_many_points_become_a_density():

@@ -44,7 +44,7 @@ from gradfit.plot_sheet import (
 )
 from gradfit.plot_text import drawn, formula, mixed, symbol
 from gradfit.sentences import derivatives, sentence
-from gradfit.view import View, view
+from gradfit.view import View, unit_of, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types
@@ -144,7 +144,7 @@ def _under(figure: "Figure", result: "FitResult") -> list[str]:
 
 
 def _scatter(result: "FitResult") -> str:
-    unit = result.data.units.get(result.response, "") if result.data.sigma is None else ""
+    unit = unit_of(result, result.response) if result.data.sigma is None else ""
     return with_unit(significant(result.scatter), unit)
 
 

@@ -1,7 +1,7 @@
 """From a table and options to the numbers of one fit: rows, response, weights, start values, bounds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 
@@ -46,6 +46,10 @@ class Data:
         Rows that were read.
     notes, left_out : tuple of str
         What was done to the data, and which rows are not used.
+    origins : mapping of str to str
+        Since when dates count, by column; new data count from there too.
+    categories : mapping of str to tuple of str
+        Levels of text columns that are used as codes.
     """
 
     columns: Mapping[str, Array]
@@ -59,6 +63,8 @@ class Data:
     n_read: int
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @property
     def n(self) -> int:
@@ -207,7 +213,7 @@ def assemble(
     return Data(
         {name: table.columns[name] for name in model.inputs},
         y, table.rows, sigma, absolute or covariance is not None, cholesky, table.units, table.source, n_read,
-        (*model.notes, *notes), left_out,
+        (*model.notes, *notes), left_out, table.origins, table.categories,
     )  # fmt: skip
 
 

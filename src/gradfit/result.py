@@ -343,6 +343,8 @@ class FitResult:
     @cached_property
     def _held(self) -> NDArray[np.bool_]:
         settled, p = self.settled, self.outcome.parameters
+        if settled.plain:
+            return np.zeros(len(p), dtype=bool)
         lower, upper = settled.lower[settled.free], settled.upper[settled.free]
         width = np.where(np.isfinite(upper - lower), upper - lower, 1 + np.abs(p))
         return (p - lower <= 1e-9 * width) | (upper - p <= 1e-9 * width)
@@ -350,9 +352,10 @@ class FitResult:
     @cached_property
     def _uncertainty(self) -> Uncertainty:
         r, J = self._at_end
-        if not (np.isfinite(r).all() and np.isfinite(J).all()):
+        if self.outcome.factor is None and not (np.isfinite(r).all() and np.isfinite(J).all()):
             J = np.zeros_like(J)
-        return uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute)
+        factor = self.outcome.factor
+        return uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute, factor=factor)
 
     @cached_property
     def covariance(self) -> Array:
@@ -594,10 +597,13 @@ class FitResult:
     def _inputs(self, data: object) -> tuple[Mapping[str, Array], int]:
         if data is None:
             return self.data.columns, self.n
-        table = read(data) if not isinstance(data, Table) else data
+        table = data if isinstance(data, Table) else read(data, origins=self.data.origins)
         missing = [name for name in self.inputs if name not in table.columns]
         if missing:
             raise DataError(f"{table.source} has no column {missing[0]}, an input of {self.formula}", remedy=f"It has {', '.join(table.names)}")
+        for name, levels in self.data.categories.items():
+            if name in self.inputs:
+                table = table.coded(name, levels=levels)
         table = table.numeric(self.inputs)
         return {name: table.columns[name] for name in self.inputs}, table.n
 

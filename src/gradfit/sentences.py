@@ -23,7 +23,7 @@ from gradfit.notation import (
     times_in,
     with_unit,
 )
-from gradfit.view import straight
+from gradfit.view import straight, unit_of
 
 if TYPE_CHECKING:
     from gradfit.diagnose import Finding
@@ -116,7 +116,7 @@ def _reading(result: "FitResult") -> str:
     width = band(result)
     if width is None or width.far == 0:
         return ""
-    unit = result.data.units.get(result.response, "")
+    unit = unit_of(result, result.response)
     subject = "A new reading" if unit else f"A new {result.response}"
     subject += _typical(result)
     often = times_in(result.level)
@@ -145,7 +145,7 @@ def _widths(width: Band, unit: str) -> str:
 def _target(result: "FitResult", width: Band) -> str:
     if not result.inputs:
         shown, _, power = plus_minus(float(result.fitted[0]), width.near)
-        return with_unit(f"{shown}{power}", result.data.units.get(result.response, ""))
+        return with_unit(f"{shown}{power}", unit_of(result, result.response))
     if len(result.inputs) > 1:
         return "the fitted value"
     return "the line" if width.straight else "the curve"
@@ -159,8 +159,7 @@ def _where(result: "FitResult") -> str:
         return f", at inputs like those of the {spelled(result.n)} rows"
     name = next(iter(result.inputs))
     x = result.data.columns[name]
-    ends = dated(reach(float(x.min()), float(x.max())), name)
-    ends = with_unit(ends, result.data.units.get(name, ""))
+    ends = with_unit(dated(reach(float(x.min()), float(x.max())), name), unit_of(result, name))
     return f", for {name} from {ends}" if " to " in ends else f", at {name} = {ends}"
 
 
@@ -217,8 +216,8 @@ class Derivatives:
 
     Attributes
     ----------
-    weighted : Mapping[str, Array]
-        (n,) derivatives of the weighted values; empty where they are not known, or errors are correlated.
+    columns : Mapping[str, Array]
+        (n,) derivatives of the fitted values; empty where one of them is not finite.
     offsets : frozenset of str
         Parameters that only shift the curve up and down.
     slope : str
@@ -227,7 +226,7 @@ class Derivatives:
         Units of the offsets and the slope, where the columns have some.
     """
 
-    weighted: Mapping[str, Array]
+    columns: Mapping[str, Array]
     offsets: frozenset[str] = frozenset()
     slope: str = ""
     units: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -235,26 +234,23 @@ class Derivatives:
 
 def derivatives(result: "FitResult") -> Derivatives:
     """Return how the fitted values move with each free parameter, and what that says about its meaning."""
-    if result.data.cholesky is not None:
+    _, J = result.problem.model.value_jacobian(result.problem.columns, result.parameters)
+    free = [(i, p.name) for i, p in enumerate(result.params.values()) if not p.fixed]
+    if not np.isfinite(J).all() or not free:
         return Derivatives({})
-    names = [p.name for p in result.params.values() if not p.fixed]
-    _, J = result.problem.residual_jacobian(result.outcome.parameters)
-    if not np.isfinite(J).all() or not J.size:
-        return Derivatives({})
-    weighted = dict(zip(names, J.T, strict=True))
-    sigma = np.ones(result.n) if result.data.sigma is None else result.data.sigma
-    offsets = frozenset(name for name, column in weighted.items() if _same(column * sigma, np.ones(result.n)))
-    known, unit = result.data.units, result.data.units.get(result.response, "")
+    columns = {name: J[:, i] for i, name in free}
+    offsets = frozenset(name for name, column in columns.items() if _same(column, np.ones(result.n)))
+    unit = unit_of(result, result.response)
     units = dict.fromkeys(offsets, unit) if unit else {}
-    if len(result.inputs) != 1 or len(names) != 2 or len(offsets) != 1:
-        return Derivatives(weighted, offsets, "", units)
+    if len(result.inputs) != 1 or len(free) != 2 or len(offsets) != 1:
+        return Derivatives(columns, offsets, "", units)
     x = result.inputs[0]
-    (slope,) = (name for name in names if name not in offsets)
-    if not _same(weighted[slope] * sigma, result.data.columns[x]):
-        return Derivatives(weighted, offsets, "", units)
+    (slope,) = (name for name in columns if name not in offsets)
+    if not _same(columns[slope], result.data.columns[x]):
+        return Derivatives(columns, offsets, "", units)
     if unit:
-        units[slope] = f"{unit} per {known.get(x) or 'unit'}"
-    return Derivatives(weighted, offsets, slope, units)
+        units[slope] = f"{unit} per {unit_of(result, x) or 'unit'}"
+    return Derivatives(columns, offsets, slope, units)
 
 
 def _same(column: Array, other: Array) -> bool:
@@ -266,32 +262,34 @@ def more_errors(result: "FitResult", moves: Derivatives, more: int = MORE) -> di
 
     The readings are taken to scatter as those there did. Empty where there is not exactly one input.
     """
-    columns = {name: J for name, J in moves.weighted.items() if np.isfinite(result.params[name].stderr)}
-    if len(result.inputs) != 1 or not columns:
+    known = {name: J for name, J in moves.columns.items() if np.isfinite(result.params[name].stderr)}
+    if len(result.inputs) != 1 or not known or result.data.cholesky is not None:
         return {}
-    x = result.data.columns[result.inputs[0]]
-    J = np.column_stack(list(columns.values()))
+    x, sigma = result.data.columns[result.inputs[0]], result.data.sigma
+    J = np.column_stack([column / np.abs(column).max(initial=1e-300) for column in known.values()])
+    if sigma is not None:
+        J *= (sigma.min() / sigma)[:, None]
     ends = np.repeat(J[[int(x.argmin()), int(x.argmax())]], more, axis=0)
-    size = np.sqrt(np.sum(J**2, axis=0))
-    if not (np.isfinite(size).all() and (size > 0).all()):
-        return {}
-    before, after = _inverse_lengths(J / size), _inverse_lengths(np.vstack([J, ends]) / size)
+    before, after = _inverse_lengths(J), _inverse_lengths(np.vstack([J, ends]))
     if before is None or after is None:
         return {}
     return {
         name: result.params[name].stderr * float(shrink)
-        for name, shrink in zip(columns, after / before, strict=True)
+        for name, shrink in zip(known, after / before, strict=True)
     }
 
 
 def _inverse_lengths(J: Array) -> Array | None:
     """Return the square roots of the diagonal of the inverse of J'J, None when that does not exist."""
+    if not np.isfinite(J).all():
+        return None
     R = np.linalg.qr(J, mode="r")
     try:
         inverse = np.linalg.inv(R)
     except np.linalg.LinAlgError:
         return None
-    lengths = np.sqrt(np.sum(inverse**2, axis=1))
+    with np.errstate(all="ignore"):  # what cannot be told apart overflows here, and is not told about
+        lengths = np.sqrt(np.sum(inverse**2, axis=1))
     return lengths if np.isfinite(lengths).all() else None
 
 

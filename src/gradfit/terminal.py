@@ -22,6 +22,7 @@ from gradfit.shell import arguments, as_option, in_options
 from gradfit.terminal_plot import fit_plot
 from gradfit.terminal_table import parameter_table
 from gradfit.terminal_text import Line, Page, Span, Tone, cells, fold, length, packed
+from gradfit.view import unit_of
 
 if TYPE_CHECKING:
     from gradfit.result import FitResult
@@ -179,7 +180,7 @@ def _facts(result: "FitResult", page: Page) -> list[Line]:
     facts = list[tuple[str, str]]()
     if isfinite(result.scatter):
         label = "scatter" if result.data.sigma is None else "scatter of unit weight"
-        unit = result.data.units.get(result.response, "") if result.data.sigma is None else ""
+        unit = unit_of(result, result.response) if result.data.sigma is None else ""
         facts.append((label, with_unit(significant(result.scatter), unit)))
     if isfinite(result.r2) and result.inputs:
         facts.append(("r²", _near_one(result.r2, 3)))

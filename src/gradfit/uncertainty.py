@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.loss import Loss
-from gradfit.solve.factor import factorise
+from gradfit.solve.factor import Factor, factorise
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,13 @@ class Uncertainty:
 
 
 def uncertainty(
-    residuals: Array, jacobian: Array, *, held: NDArray[np.bool_], loss: Loss, absolute: bool
+    residuals: Array,
+    jacobian: Array,
+    *,
+    held: NDArray[np.bool_],
+    loss: Loss,
+    absolute: bool,
+    factor: Factor | None = None,
 ) -> Uncertainty:
     """Return the uncertainty of the free parameters from weighted residuals (n,) and their Jacobian (n, f).
 
@@ -74,6 +80,8 @@ def uncertainty(
         Parameters that sit on a bound: their neighbours' errors are conditional on that, they have none.
     absolute : bool
         Whether residuals are in units of known standard deviations; else the scatter is estimated from them.
+    factor : Factor, optional
+        Of the Jacobian, where the solver has it.
 
     References
     ----------
@@ -82,8 +90,9 @@ def uncertainty(
     """
     n, k = jacobian.shape
     moving = np.flatnonzero(~held)
-    part = jacobian if len(moving) == k else jacobian[:, moving]
-    factor = factorise(part, residuals) if len(moving) else None
+    if factor is None or len(moving) < k:
+        part = jacobian if len(moving) == k else jacobian[:, moving]
+        factor = factorise(part, residuals) if len(moving) else None
     rank = factor.rank(RANK) if factor is not None else 0
     dof = n - rank
     scatter = _scatter(residuals, dof, loss, absolute)

@@ -61,10 +61,14 @@ class View:
         return values[np.isfinite(values)]
 
 
+def unit_of(result: "FitResult", name: str) -> str:
+    """Return the unit of a column, or what its dates are counted from; empty when neither is known."""
+    return result.data.units.get(name) or result.data.origins.get(name, "")
+
+
 def view(result: "FitResult") -> View:
     """Return what a drawing of `result` shows."""
-    units = result.data.units
-    y_name, y_unit = result.response, units.get(result.response, "")
+    y_name, y_unit = result.response, unit_of(result, result.response)
     if len(result.inputs) > 1:
         ends = np.array([np.min(result.fitted), np.max(result.fitted)]) if result.n else np.zeros(2)
         return View(
@@ -82,7 +86,7 @@ def view(result: "FitResult") -> View:
     inner, outer = _band(seen.confidence, at), _band(seen.prediction, at)
     return View(
         x, result.data.y, result.fitted, at, curve, inner, outer,
-        x_name, units.get(x_name, ""), y_name, y_unit, label,
+        x_name, unit_of(result, x_name), y_name, y_unit, label,
     )  # fmt: skip
 
 

@@ -139,7 +139,10 @@ def outliers(g: Geometry, fit: Robust) -> Outliers | None:
 def spread(fit: Robust, columns: dict[str, Array], dof: int) -> Spread:
     """Return the strongest rank correlation of |residuals| with a column, Bonferroni-corrected."""
     tested = {name: laws.spearman(fit.size, x, dof) for name, x in columns.items()}
-    along = min(tested, key=lambda name: tested[name][1])
+    least = min(p for _, p in tested.values())
+    along = next(
+        name for name, (_, p) in tested.items() if p <= least * (1 + 1e-6)
+    )  # equal but for rounding: the first
     rho, p = tested[along]
     at = laws.places(columns[along])
     low, high = (

@@ -87,18 +87,20 @@ class Curve:
 
 
 def without_spikes(y: Array) -> Array:
-    """Return y (n,) with lone points that leave both neighbours by far more than the noise put back to the nearer one.
+    """Return y (n,) with each lone point put back to its nearer neighbour: far off, where the four around it are not.
 
-    One outlier pulls a peak or a fast decay onto itself; a start value should not depend on it. Medians of three leave
-    every rise, fall and edge as it is, and take only the tip of a peak of one or two points.
+    One outlier pulls a peak or a fast decay onto itself; a start value should not depend on it. A peak of three points
+    or more, an edge and an oscillation stay as they are.
     """
     if y.size < _ENOUGH:
         return y
     half = y / 2  # 1e308 - -1e308 would overflow
-    bend = np.abs(half[1:-1] - half[:-2] / 2 - half[2:] / 2)
-    middle = np.median(np.stack([half[:-2], half[1:-1], half[2:]]), axis=0)
-    lone = np.abs(half[1:-1] - middle) > _LONE * np.median(bend)
-    return np.concatenate([y[:1], np.where(lone, 2 * middle, y[1:-1]), y[-1:]])
+    noise = np.median(np.abs(half[1:-1] - half[:-2] / 2 - half[2:] / 2))
+    around = np.stack([half[:-4], half[1:-3], half[3:-1], half[4:]])  # two on each side
+    quiet = np.max(around, axis=0) - np.min(around, axis=0) <= 2 * _LONE * noise
+    middle = np.median(np.stack([half[1:-3], half[2:-2], half[3:-1]]), axis=0)
+    lone = quiet & (np.abs(half[2:-2] - middle) > _LONE * noise)
+    return np.concatenate([y[:2], np.where(lone, 2 * middle, y[2:-2]), y[-2:]])
 
 
 def _framed(values: Array, *, place: float | None) -> tuple[Array, np.float64, np.float64]:

@@ -304,7 +304,7 @@ def _numbers(subject: Subject) -> Markup:
     rows = [
         [
             f"{data.rows[i]:.0f}",
-            *(in_full(data.columns[name][i]) for name in inputs),
+            *(subject.input_text(name, float(data.columns[name][i])) for name in inputs),
             figures.bare(data.y[i]),
             figures.bare(result.fitted[i]),
             figures.bare(result.residuals[i], plus=True),

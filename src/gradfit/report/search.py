@@ -31,9 +31,9 @@ def search(subject: Subject) -> Markup:
     ]
     if result.message and not closed:
         notes.append(tag("p", prose(result.message.rstrip(".") + ".", subject.names)))
-    notes.append(
-        tag("p", f"{_capital(result.solver)}; loss {loss_text(result.loss)} after {_looks(subject)}.")
-    )
+    if result.k:
+        words = f"{_capital(result.solver)}; loss {loss_text(result.loss)} after {_looks(subject)}."
+        notes.append(tag("p", words))
     lead = of_search(subject)
     return section(
         "search",

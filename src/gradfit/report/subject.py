@@ -13,6 +13,7 @@ from gradfit.notation import (
     THIN,
     common_exponent,
     fixed,
+    in_full,
     level_percent,
     places,
     power_of_ten,
@@ -274,12 +275,32 @@ class Subject:
         """How values of the response are written: with the decimals that show the scatter."""
         return Figures.of(self.result.data.y, float(self.result.scatter))
 
+    @cached_property
+    def _resolved(self) -> dict[str, int]:
+        """The decimals that tell a ten thousandth of each input's range apart."""
+        spans = {
+            name: float(np.ptp(x[self.shown])) if self.shown.any() else 0.0
+            for name, x in self._inputs.items()
+        }
+        return {name: places(1e-4 * span, 1) if span > 0 else 9 for name, span in spans.items()}
+
+    @cached_property
+    def _inputs(self) -> dict[str, Array]:
+        return {name: self.result.data.columns[name] for name in self.result.inputs}
+
+    def input_text(self, name: str, value: float) -> str:
+        """Return a value of an input with the digits that tell it from its neighbours."""
+        if not isfinite(value):
+            return in_full(value)
+        near = round(value, self._resolved[name]), float(f"{value:.4g}")
+        return in_full(min(near, key=lambda rounded: abs(rounded - value)))
+
     def title(self, i: int) -> str:
         """Return what the pointer reads at row i: its number, values and residual."""
         result, data = self.result, self.result.data
         write = self.figures.text
         inputs = [
-            f"{name} {with_unit(f'{data.columns[name][i]:.6g}', self.unit_of(name))}"
+            f"{name} {with_unit(self.input_text(name, float(data.columns[name][i])), self.unit_of(name))}"
             for name in result.inputs[:4]
         ]
         observed = f"{result.response} {with_unit(write(data.y[i]), self.unit)}"

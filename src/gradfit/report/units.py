@@ -9,7 +9,7 @@ from gradfit.formula import Expression
 Unit = Mapping[str, Fraction]  # symbol -> power; empty: a plain number
 _PLAIN: Unit = {}
 _NO_UNIT = "\0"  # begins the symbol of a column that has no unit: "one of whatever t_u is counted in"
-_SYMBOL = re.compile(r"(?P<name>[^\W\d_]+|[°%µΩ′″]\w*)(?:\^?(?P<power>-?\d)|(?P<sign>⁻?)(?P<small>[¹²³⁴]))?")
+_SYMBOL = re.compile(r"(?P<name>[^\W\d_¹²³⁴]+|[°%µΩ′″][^\W\d_¹²³⁴]*)(?:\^?(?P<power>-?\d)|(?P<sign>⁻?)(?P<small>[¹²³⁴]))?")
 _SMALL = {"¹": 1, "²": 2, "³": 3, "⁴": 4}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -27,8 +27,8 @@ class _ConflictError(Exception):
 def read_unit(text: str) -> Unit:
     """Return the powers of the symbols in a unit; a text that is not understood is one symbol.
 
-    >>> dict(read_unit("m/s²")), dict(read_unit("arb. units"))
-    ({'m': Fraction(1, 1), 's': Fraction(-2, 1)}, {'arb. units': Fraction(1, 1)})
+    >>> write_unit(read_unit("m/s^2")), list(read_unit("counts/m/s"))
+    ('m/s²', ['counts/m/s'])
     """
     above, _, below = text.partition("/")
     out: dict[str, Fraction] = {}

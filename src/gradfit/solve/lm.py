@@ -153,7 +153,8 @@ def minimise(
         status = "interrupted"
     s = walk.state
     message = _sentence(status, walk.done)
-    return Outcome(s.p, s.cost, status, message, walk.done, walk.evaluations, walk.points, end=(s.r, s.J))
+    factor = s.factor if walk.polished and not loss.robust else None
+    return Outcome(s.p, s.cost, status, message, walk.done, walk.evaluations, walk.points, end=(s.r, s.J), factor=factor)
 
 
 class _Walk:
@@ -163,6 +164,7 @@ class _Walk:
         self.problem, self.loss, self.box, self.state, self.watch = problem, loss, box, state, watch
         self.done, self.evaluations = 0, 1
         self.points: list[Point] = []
+        self.polished = False  # whether the factor is scaled by its own columns, not by the largest on the way
         self.keep()
 
     def keep(self) -> None:
@@ -236,6 +238,7 @@ class _Walk:
         if not cost <= s.cost * (1 + 1e-9) + 1e-300:
             return False
         self.state = State(p, r, J, cost, _factor(self.loss, r, J, None), s.mu)
+        self.polished = True
         self.done += 1
         self.keep()
         return True

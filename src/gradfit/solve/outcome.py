@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradfit.solve.factor import Factor
+
 Array = NDArray[np.float64]
 Status = Literal[
     "converged", "max-iterations", "epochs-done", "interrupted", "diverged", "stalled", "singular"
@@ -108,6 +110,8 @@ class Outcome:
         The way there.
     end : (residuals, Jacobian), optional
         Weighted, (n,) and (n, k), at the parameters, where the solver has them.
+    factor : Factor, optional
+        Of that Jacobian, scaled by its own column lengths.
     """
 
     parameters: Array
@@ -118,6 +122,7 @@ class Outcome:
     evaluations: int
     points: Sequence[Point] = ()
     end: tuple[Array, Array] | None = None
+    factor: Factor | None = None
 
     @cached_property
     def history(self) -> History:

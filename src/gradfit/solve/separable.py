@@ -94,4 +94,4 @@ def closed_form(problem: Problem, start: Array) -> Outcome:
     state = corrected(problem, state)
     points.append((1, state.cost, 2 * (state.r @ state.J), state.p))
     message = "Solved in closed form: every parameter enters linearly"
-    return Outcome(state.p, state.cost, "converged", message, 1, 2, points, end=(state.r, state.J))
+    return Outcome(state.p, state.cost, "converged", message, 1, 2, points, end=(state.r, state.J), factor=factor)

@@ -1,6 +1,6 @@
 """Small fits, reading and start-up, side by side with peers in one run; writes docs/benchmarks.md.
 
-    python benchmarks/small_fits.py            # a few minutes
+python benchmarks/small_fits.py            # a few minutes
 """
 
 import platform
@@ -23,12 +23,14 @@ import gradfit
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from answers import NIST, digits  # noqa: E402  the tables of the tests
+from answers import NIST, digits
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int = 31, number: int = 20) -> dict[str, list[float]]:
+def interleaved(
+    calls: dict[str, Callable[[], object]], rounds: int = 31, number: int = 20
+) -> dict[str, list[float]]:
     """Seconds a call, one list entry a round; the calls take turns, so that a slow moment hits all of them."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -91,7 +93,9 @@ def small_fits() -> list[str]:
         middle = {k: statistics.median(v) * 1e6 for k, v in times.items()}
         ratio = statistics.median(s / g for s, g in zip(times["scipy"], times["formula"], strict=True))
         other = statistics.median(s / g for s, g in zip(times["lmfit"], times["formula"], strict=True))
-        cells = " | ".join(f"{middle[k]:,.0f} µs" for k in ("formula", "function", "findings", "twin", "scipy", "lmfit"))
+        cells = " | ".join(
+            f"{middle[k]:,.0f} µs" for k in ("formula", "function", "findings", "twin", "scipy", "lmfit")
+        )
         rows.append(f"| {name} | {cells} | {ratio:.2f} | {other:.1f} |")
     return rows
 
@@ -105,8 +109,13 @@ def reading() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "big.csv"
         random = np.random.default_rng(0)
-        pandas.DataFrame(random.normal(size=(1_000_000, 3)), columns=["x", "y", "z"]).to_csv(path, index=False)
-        calls = {"gradfit.read": lambda: gradfit.read(path).columns["y"].sum(), "pandas.read_csv": lambda: pandas.read_csv(path)["y"].sum()}
+        pandas.DataFrame(random.normal(size=(1_000_000, 3)), columns=["x", "y", "z"]).to_csv(
+            path, index=False
+        )
+        calls = {
+            "gradfit.read": lambda: gradfit.read(path).columns["y"].sum(),
+            "pandas.read_csv": lambda: pandas.read_csv(path)["y"].sum(),
+        }
         for name, seconds in interleaved(calls, rounds=5, number=1).items():
             rows.append(f"| {name} | {statistics.median(seconds):.2f} |")
         table = gradfit.read(path)
@@ -122,7 +131,12 @@ def start_up() -> list[str]:
         "python -c pass": [sys.executable, "-c", "pass"],
         "gradfit --help": [program, "--help"],
         "python -c 'import gradfit'": [sys.executable, "-c", "import gradfit"],
-        "gradfit fit examples/thermometer.csv": [program, "fit", str(ROOT / "examples/thermometer.csv"), "t_c = w*t_u + b"],
+        "gradfit fit examples/thermometer.csv": [
+            program,
+            "fit",
+            str(ROOT / "examples/thermometer.csv"),
+            "t_c = w*t_u + b",
+        ],
     }
     for name, command in commands.items():
         seconds = []

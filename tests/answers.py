@@ -99,11 +99,27 @@ def _real() -> tuple[Real, ...]:
     cases = []
     for p in json.loads((DATA / "real" / "answers.json").read_text())["problems"]:
         plain = p["loss"] == "squared" or p["loss"].startswith("weighted")
-        if not plain or p.get("group") or p.get("responses") or "voigt(" in p["formula"] or "reconvolve" in p["formula"]:
+        if (
+            not plain
+            or p.get("group")
+            or p.get("responses")
+            or "voigt(" in p["formula"]
+            or "reconvolve" in p["formula"]
+        ):
             continue
         sigma = p["loss"].split(":")[1].strip() if p["loss"].startswith("weighted") else None
         cases.append(
-            Real(p["name"], p["formula"], p["file"], p["start"], p["params"], p["stderr"], sigma, p["where"] or {}, p.get("derived") or {})
+            Real(
+                p["name"],
+                p["formula"],
+                p["file"],
+                p["start"],
+                p["params"],
+                p["stderr"],
+                sigma,
+                p["where"] or {},
+                p.get("derived") or {},
+            )
         )
     return tuple(cases)
 

@@ -94,7 +94,7 @@ def test_a_law_without_degrees_of_freedom_never_alarms():
 
 @pytest.mark.parametrize("p", [1e-12, 1e-6, 1e-3])
 def test_one_small_p_is_not_outvoted(p):
-    assert laws.cauchy([p, 1.0, 0.5]) == pytest.approx(3 * p, rel=0.1)
+    assert laws.cauchy([p, 1.0, 0.5], [1, 1, 0.5]) == pytest.approx(2.5 * p, rel=0.1)
 
 
 def p_values(n, sigma):

@@ -12,7 +12,9 @@ import gradfit
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MODULES = [m.name for m in pkgutil.walk_packages(gradfit.__path__, "gradfit.") if not m.name.endswith("__main__")]
+MODULES = [
+    m.name for m in pkgutil.walk_packages(gradfit.__path__, "gradfit.") if not m.name.endswith("__main__")
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

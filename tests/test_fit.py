@@ -43,11 +43,23 @@ def test_thermometer_by_gradient_descent(dtype):
     data = {"t_un": 0.1 * np.array(T_U), "t_c": T_C}
     one = gradfit.fit("t_c = w*t_un + b", data, start=[1, 0], solver="SGD", lr=1e-2, epochs=1, dtype=dtype)
     assert list(one.values.values()) == pytest.approx([1.7761, 0.1064], abs=5e-5)
-    many = gradfit.fit("t_c = w*t_un + b", data, start=[1, 0], solver="SGD", lr=1e-2, epochs=5000, dtype=dtype)
-    assert list(many.values.values()) == pytest.approx([5.3671, -17.3012], abs=2e-3 if dtype == "float32" else 5e-5)
+    many = gradfit.fit(
+        "t_c = w*t_un + b", data, start=[1, 0], solver="SGD", lr=1e-2, epochs=5000, dtype=dtype
+    )
+    assert list(many.values.values()) == pytest.approx(
+        [5.3671, -17.3012], abs=2e-3 if dtype == "float32" else 5e-5
+    )
     assert many.loss == pytest.approx(2.9276, abs=5e-5)
     assert many.history.loss[many.history.step == 499][0] == pytest.approx(7.8601, abs=5e-5)
-    raw = gradfit.fit("t_c = w*t_u + b", {"t_u": T_U, "t_c": T_C}, start=[1, 0], solver="SGD", lr=1e-4, epochs=1, dtype=dtype)
+    raw = gradfit.fit(
+        "t_c = w*t_u + b",
+        {"t_u": T_U, "t_c": T_C},
+        start=[1, 0],
+        solver="SGD",
+        lr=1e-4,
+        epochs=1,
+        dtype=dtype,
+    )
     assert raw.history.gradient[0] == pytest.approx([4517.2969, 82.6000], abs=2e-3)
 
 
@@ -60,7 +72,9 @@ CONTAINERS = {
     "x float32, y float64": lambda d: {"x": d["x"].astype(np.float32), "y": d["y"]},
     "columns of shape (N, 1)": lambda d: {k: v[:, None] for k, v in d.items()},
     "pandas with odd index": lambda d: pandas.DataFrame(d, index=np.arange(len(d["x"]))[::-1] * 7),
-    "pandas series": lambda d: {k: pandas.Series(v, index=np.random.default_rng(0).permutation(len(v))) for k, v in d.items()},
+    "pandas series": lambda d: {
+        k: pandas.Series(v, index=np.random.default_rng(0).permutation(len(v))) for k, v in d.items()
+    },
     "polars": polars.DataFrame,
     "pyarrow": pyarrow.table,
     "torch": lambda d: {k: torch.as_tensor(v) for k, v in d.items()},
@@ -107,16 +121,28 @@ def test_sigma_is_absolute_and_weights_are_relative():
         assert tenfold.values[name] == pytest.approx(known.values[name], rel=1e-9)
         assert tenfold.errors[name] == pytest.approx(10 * known.errors[name], rel=1e-8)
         assert relative.values[name] == pytest.approx(known.values[name], rel=1e-9)
-        assert relative.errors[name] == pytest.approx(known.errors[name] * np.sqrt(known.reduced_chi2), rel=1e-8)
+        assert relative.errors[name] == pytest.approx(
+            known.errors[name] * np.sqrt(known.reduced_chi2), rel=1e-8
+        )
 
 
 @pytest.mark.parametrize("absolute", [True, False])
 def test_errors_agree_with_scipy(absolute):
     data, sigma = decay_data(), np.linspace(0.03, 0.08, 40)
     p, cov = scipy_curve_fit(
-        lambda x, a, tau, c: a * np.exp(-x / tau) + c, data["x"], data["y"], [3, 1, 0], sigma, absolute, xtol=1e-14, ftol=1e-14, gtol=1e-14
+        lambda x, a, tau, c: a * np.exp(-x / tau) + c,
+        data["x"],
+        data["y"],
+        [3, 1, 0],
+        sigma,
+        absolute,
+        xtol=1e-14,
+        ftol=1e-14,
+        gtol=1e-14,
     )
-    ours = gradfit.fit(DECAY, data, start=[3, 1, 0], **({"sigma": sigma} if absolute else {"weights": 1 / sigma**2}))
+    ours = gradfit.fit(
+        DECAY, data, start=[3, 1, 0], **({"sigma": sigma} if absolute else {"weights": 1 / sigma**2})
+    )
     assert list(ours.values.values()) == pytest.approx(p, rel=1e-6)
     assert ours.covariance == pytest.approx(cov, rel=1e-5)
 
@@ -195,13 +221,20 @@ def test_bounded_fits_are_minima_to_scipy(edges, seed):
     point = np.array(list(ours.values.values()))
     assert all(low <= point) and all(point <= high)
     inside = np.clip(point, low + 1e-9, high - 1e-9)  # SciPy's method starts inside
-    further = least_squares(residual, inside, bounds=(low, high), xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=2000)
+    further = least_squares(
+        residual, inside, bounds=(low, high), xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=2000
+    )
     assert ours.rss <= 2 * further.cost * (1 + 1e-7)  # nothing lower in this basin
 
 
 @pytest.mark.parametrize(
     "bounds",
-    [{"tau": (None, 4)}, {"tau": [0, 4]}, [(None, None), (0, 4), (None, None)], ([-np.inf, 0, -np.inf], [np.inf, 4, np.inf])],
+    [
+        {"tau": (None, 4)},
+        {"tau": [0, 4]},
+        [(None, None), (0, 4), (None, None)],
+        ([-np.inf, 0, -np.inf], [np.inf, 4, np.inf]),
+    ],
 )
 def test_every_form_of_bounds(bounds):
     result = gradfit.fit(DECAY, decay_data(), start=[3, 1, 0], bounds=bounds)
@@ -268,7 +301,9 @@ def test_statistics_of_a_line_are_the_textbook_ones():
     hat = np.c_[x, np.ones(n)] @ np.linalg.pinv(np.c_[x, np.ones(n)])
     assert result.leverage == pytest.approx(np.diag(hat))
     assert result.residuals == pytest.approx(y - result.fitted)
-    assert result.correlation[0, 1] == pytest.approx(result.covariance[0, 1] / (result.errors["w"] * result.errors["b"]))
+    assert result.correlation[0, 1] == pytest.approx(
+        result.covariance[0, 1] / (result.errors["w"] * result.errors["b"])
+    )
 
 
 def test_bands_are_the_textbook_ones():
@@ -328,7 +363,9 @@ def test_robust_minimum_is_scipys(loss):
     def residual(p):
         return p[0] * np.exp(-data["x"] / p[1]) + p[2] - data["y"]
 
-    reference = least_squares(residual, [3, 1, 0], loss=loss, f_scale=0.1, xtol=1e-15, ftol=1e-15, gtol=1e-12, max_nfev=5000)
+    reference = least_squares(
+        residual, [3, 1, 0], loss=loss, f_scale=0.1, xtol=1e-15, ftol=1e-15, gtol=1e-12, max_nfev=5000
+    )
     ours = gradfit.fit(DECAY, data, loss=gradfit.Loss(loss, 0.1), start=[3, 1, 0])
     assert ours.loss == pytest.approx(2 * reference.cost, rel=1e-9)
     assert list(ours.values.values()) == pytest.approx(reference.x, rel=1e-4)
@@ -353,7 +390,12 @@ def test_robust_errors_hold(loss):
     estimates, errors = [], []
     model = gradfit.Model("y = a*x + b")
     for _ in range(300):
-        y = 2 * x + 1 + random.normal(0, 0.2, 60) + np.where(random.random(60) < 0.05, random.normal(0, 4, 60), 0)
+        y = (
+            2 * x
+            + 1
+            + random.normal(0, 0.2, 60)
+            + np.where(random.random(60) < 0.05, random.normal(0, 4, 60), 0)
+        )
         result = model.fit({"x": x, "y": y}, loss=loss)
         estimates.append(result.values["a"])
         errors.append(result.errors["a"])
@@ -387,7 +429,9 @@ def other_name(abscissa, a, tau, c):
     return a * np.exp(-abscissa / tau) + c
 
 
-@pytest.mark.parametrize("function", [numpy_decay, torch_decay, starred, other_name], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function", [numpy_decay, torch_decay, starred, other_name], ids=lambda f: f.__name__
+)
 def test_functions_give_the_formulas_answer(function):
     formula = gradfit.fit(DECAY, decay_data(), start=[3, 1, 0])
     result = gradfit.fit(function, decay_data(), start=[3, 1, 0], response="y")
@@ -421,7 +465,12 @@ def test_library_models_by_name():
 
 def test_rivals_names_are_answered_with_ours():
     result = gradfit.fit(DECAY, decay_data(), start=[3, 1, 0])
-    for name, hint in {"redchi": "reduced_chi2", "best_fit": "fitted", "popt": "values", "covar": "covariance"}.items():
+    for name, hint in {
+        "redchi": "reduced_chi2",
+        "best_fit": "fitted",
+        "popt": "values",
+        "covar": "covariance",
+    }.items():
         with pytest.raises(AttributeError, match=hint):
             getattr(result, name)
 
@@ -434,7 +483,9 @@ def test_a_wrong_parameter_name_is_answered_with_the_right_ones():
 
 def test_a_callback_stops_the_fit():
     seen = []
-    result = gradfit.fit(DECAY, decay_data(), start=[30, 9, 4], callback=lambda i, cost, p: seen.append(i) or i == 2)
+    result = gradfit.fit(
+        DECAY, decay_data(), start=[30, 9, 4], callback=lambda i, cost, p: seen.append(i) or i == 2
+    )
     assert seen == [1, 2] and result.status == "interrupted" and result.verdict == "no"
 
 

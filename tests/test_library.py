@@ -29,6 +29,8 @@ RISES = {
     "gaussian", "two_gaussians", "lorentzian", "voigt", "pseudo_voigt", "lognormal_peak",
     "logistic4", "logistic5", "dose_response", "total_binding", "sine", "damped_sine", "erf_step", "tanh_step",
 }  # fmt: skip
+#: models whose flanks are so steep at a hundred points that a spike on them is not told from the curve
+STEEP = {"two_gaussians", "sine"}
 ONE_SIGN = {"antoine"}  # a power of ten
 
 
@@ -200,7 +202,7 @@ POOR = {
     "constant y": lambda x, y: (x, 0 * y + 3),
     "one point many times": lambda x, y: (0 * x - 3, 0 * y + 7),
     "zeros": lambda x, y: (0 * x, 0 * y),
-    "huge": lambda x, y: (x * 3e307, y * 3e307),
+    "huge": lambda x, y: (x * 3e307, 1.7e308 * np.sign(y)),
     "tiny": lambda x, y: (x * 1e-309, y * 5e-324),
     "negative x": lambda x, y: (-1 - np.abs(x), y),
     "whole numbers": lambda x, y: (np.arange(x.size), np.arange(y.size) ** 2),
@@ -236,7 +238,9 @@ def test_rows_without_numbers_are_passed_over(model):
     assert with_gaps == model.guess(x, y)
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "model", [MODELS[name] for name in MODELS if name not in STEEP], ids=lambda model: model.name
+)
 def test_lone_outliers_hardly_move_a_guess(model):
     _, x, y = measured(model, np.random.default_rng(2), n=100, noise=0.02, factor=1.2)
     order = np.argsort(x, kind="stable")[[10, 30, 50, 70, 90]]

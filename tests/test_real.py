@@ -18,7 +18,9 @@ def test_answer(case):
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in REAL if "ryegrass" not in c.name and "theophylline" not in c.name], ids=lambda case: case.name
+    "case",
+    [c for c in REAL if "ryegrass" not in c.name and "theophylline" not in c.name],
+    ids=lambda case: case.name,
 )
 def test_no_start_reaches_the_same_minimum(case):
     given = gradfit.fit(case.formula, case.table(), start=case.start, sigma=case.sigma, missing="drop")

@@ -80,7 +80,11 @@ UNTRACED = {"joins rows": joins_rows, "only numbers": only_numbers}
 def fitted(name) -> FitResult:
     model, options = CASES[name]
     columns = made()
-    keep = {"x", "y", "u"} if name == "two inputs" else {"x", "y", *(c for c in ("s", "w") if c in str(options.get("sigma", "")))}
+    keep = (
+        {"x", "y", "u"}
+        if name == "two inputs"
+        else {"x", "y", *(c for c in ("s", "w") if c in str(options.get("sigma", "")))}
+    )
     return fit(model, {c: columns[c] for c in keep}, **options)
 
 
@@ -103,7 +107,10 @@ def test_the_numbers_are_the_same_to_the_last_digit(pair):
     same(again.covariance, result.covariance)
     for name, p in result.params.items():
         q = again.params[name]
-        same([p.value, p.stderr, *p.bounds, *p.interval(), *p.interval(0.5)], [q.value, q.stderr, *q.bounds, *q.interval(), *q.interval(0.5)])
+        same(
+            [p.value, p.stderr, *p.bounds, *p.interval(), *p.interval(0.5)],
+            [q.value, q.stderr, *q.bounds, *q.interval(), *q.interval(0.5)],
+        )
         assert (p.fixed, p.at_bound, p.determined, p.start) == (q.fixed, q.at_bound, q.determined, q.start)
     for name in ("fitted", "residuals", "weighted_residuals", "leverage"):
         same(getattr(again, name), getattr(result, name))
@@ -116,7 +123,10 @@ def test_predictions_and_words_are_the_same(pair):
     new = {"x": np.linspace(-1, 8, 7), "u": np.linspace(0, 2, 7)}
     for level in (None, 0.5):
         p, q = result.predict(new, level=level), again.predict(new, level=level)
-        same([p.value, p.stderr, *p.confidence, *p.prediction], [q.value, q.stderr, *q.confidence, *q.prediction])
+        same(
+            [p.value, p.stderr, *p.confidence, *p.prediction],
+            [q.value, q.stderr, *q.confidence, *q.prediction],
+        )
     assert again.verdict == result.verdict
     assert again.findings == result.findings
     assert again.checks == result.checks
@@ -166,7 +176,9 @@ def test_loading_and_predicting_imports_no_torch_and_needs_no_code(tmp_path):
         "    fit.verdict, fit.params['a'].interval(), fit.residuals, fit.to_dict()\n"
         "print(json.dumps([out, 'torch' in sys.modules, 'matplotlib' in sys.modules]))\n"
     )
-    seen = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    seen = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert json.loads(seen.stdout) == [numbers, False, False]
 
 
@@ -179,7 +191,10 @@ def test_a_function_that_was_not_traced_keeps_its_numbers(name, tmp_path):
     assert summary_dict(again) == summary_dict(result)
     for attribute in ("residuals", "weighted_residuals", "covariance"):
         same(getattr(again, attribute), getattr(result, attribute))
-    with pytest.raises(ModelError, match=r"could not be traced, so the file holds its numbers but not the function, which predict needs"):
+    with pytest.raises(
+        ModelError,
+        match=r"could not be traced, so the file holds its numbers but not the function, which predict needs",
+    ):
         again.predict({"x": [1.0]})
 
 
@@ -201,7 +216,10 @@ def test_long_columns_are_left_out_and_that_is_said(tmp_path):
         lambda: again.residuals, lambda: again.weighted_residuals, lambda: again.leverage, lambda: again.fitted,
         lambda: again.data.y, lambda: again.predict(), lambda: html(again),
     ):  # fmt: skip
-        with pytest.raises(DataError, match=r"The 100.001 rows of this fit are not in its file, which holds up to 100.000 rows"):
+        with pytest.raises(
+            DataError,
+            match=r"The 100.001 rows of this fit are not in its file, which holds up to 100.000 rows",
+        ):
             ask()
     save(again, tmp_path / "again.json")
     assert saved_text(load(tmp_path / "again.json")) == saved_text(again) == saved_text(result)
@@ -273,7 +291,7 @@ TEXT = saved_text(fitted("at a bound"))
         (TEXT.replace('"schema": 1', '"schema": 2').encode(), r"was written by a newer gradfit: it has schema 2, and gradfit .* reads up to 1"),
         (TEXT.replace('"schema": 1', '"schema": "1"').encode(), r"schema is '1', and should be a whole number"),
         (TEXT.replace('"level": 0.95', '"level": 2').encode(), r"level is 2, and should be between 0 and 1"),
-        (TEXT.replace('["par", 0]', '["par", 7]').encode(), r"model\.graph is no graph of a, b, c"),
+        (TEXT.replace('["par", 0]', '["par", 7]').encode(), r"is damaged: model\.graph"),
         (TEXT.replace('"exp"', '"system"').encode(), r"model\.graph: node \d+ of the graph is damaged"),
         (TEXT.replace('"inputs": ["x"]', '"inputs": ["x", "x"]').encode(), r"should be names, each once"),
         (TEXT.replace('"severity": "warning"', '"severity": "bad"').encode(), r"should be info, warning or error"),
@@ -316,7 +334,13 @@ PLACES = list(places(PLAIN))
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(["set", "drop", "twice"]), LEAVES), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(PLACES), st.sampled_from(["set", "drop", "twice"]), LEAVES),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_a_changed_file_gives_a_result_or_a_sentence(tmp_path_factory, changes):
     plain = json.loads(TEXT)
     for path, what, value in changes:
@@ -337,7 +361,9 @@ def test_a_changed_file_gives_a_result_or_a_sentence(tmp_path_factory, changes):
 
 def _change(part, path, what, value):
     for key in path[:-1]:
-        if not (isinstance(part, dict) and key in part) and not (isinstance(part, list) and isinstance(key, int) and key < len(part)):
+        if not (isinstance(part, dict) and key in part) and not (
+            isinstance(part, list) and isinstance(key, int) and key < len(part)
+        ):
             return
         part = part[key]
     key = path[-1] if path else None
@@ -369,6 +395,8 @@ def test_the_summary_holds_the_numbers_and_null_where_there_is_none():
 
 
 def test_settings_are_described_when_they_are_no_plain_values():
-    plain = summary_dict(fit("y = a*x + b", {"x": np.arange(300.0), "y": np.arange(300.0) ** 1.1}, sigma=np.full(300, 0.5)))
+    plain = summary_dict(
+        fit("y = a*x + b", {"x": np.arange(300.0), "y": np.arange(300.0) ** 1.1}, sigma=np.full(300, 0.5))
+    )
     assert plain["settings"] == {"sigma": "an array of shape (300,)"}
     assert all(math.isfinite(value) for value in plain["statistics"].values())

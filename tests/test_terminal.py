@@ -200,6 +200,15 @@ def test_remedies_are_lines_to_run():
     assert f'     Run  gradfit.fit(…, fixed={{"t0": {value}}})' in summary(result)
 
 
+def test_a_remedy_without_an_option_is_told_in_its_own_words():
+    rng = np.random.default_rng(0)
+    x = np.linspace(-9, 9, 200)
+    result = gradfit.fit("y = a*x + b", {"x": x, "y": x + rng.normal(0, np.exp(x / 3))})
+    remedy = result.findings[0].remedy
+    assert as_option(remedy) == ""
+    assert f"     Try  {remedy}" in summary(result, command=COMMAND)
+
+
 def test_the_exit_status_is_told_on_the_command_line_only():
     result = fits()["undetermined"]()
     assert "exit status 1: fitted, verdict No" in summary(result, command=COMMAND)

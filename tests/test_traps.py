@@ -101,7 +101,10 @@ def test_float32_does_not_stand_still():
 
 def test_a_rate_in_inverse_seconds_far_from_one():
     t = np.linspace(0, 5e-9, 50)
-    result = gradfit.fit("v = a*exp(-k*t) + c", {"t": t, "v": 2e12 * np.exp(-9e8 * t) + 1e11 + 1e9 * np.random.default_rng(0).normal(size=50)})
+    result = gradfit.fit(
+        "v = a*exp(-k*t) + c",
+        {"t": t, "v": 2e12 * np.exp(-9e8 * t) + 1e11 + 1e9 * np.random.default_rng(0).normal(size=50)},
+    )
     assert result.values["k"] == pytest.approx(9e8, rel=0.01) and result.verdict == "trust"
 
 
@@ -120,11 +123,17 @@ def test_importing_changes_nothing_in_the_process():
 
 
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("formula", ["y = a*x + b", "y = a*exp(-x/tau) + c", "y = a*exp(-((x - m)/s)**2) + b"])
+@pytest.mark.parametrize(
+    "formula", ["y = a*x + b", "y = a*exp(-x/tau) + c", "y = a*exp(-((x - m)/s)**2) + b"]
+)
 def test_no_warning_on_a_healthy_fit(formula, seed):
     random = np.random.default_rng(seed)
     x = np.sort(random.uniform(0, 5, 50))
-    truth = {"a*x": 2 * x + 1, "a*exp(-x": 3 * np.exp(-x / 1.3) + 0.5, "a*exp(-((": 4 * np.exp(-(((x - 2.5) / 0.8) ** 2)) + 1}
+    truth = {
+        "a*x": 2 * x + 1,
+        "a*exp(-x": 3 * np.exp(-x / 1.3) + 0.5,
+        "a*exp(-((": 4 * np.exp(-(((x - 2.5) / 0.8) ** 2)) + 1,
+    }
     y = next(v for k, v in truth.items() if k in formula) + random.normal(0, 0.1, 50)
     assert gradfit.fit(formula, {"x": x, "y": y}).verdict == "trust"
 
@@ -184,7 +193,9 @@ def test_bad_input_ends_with_a_sentence(case):
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize(("x", "y"), [(1e300, 1.0), (1.0, 1e300), (1e-300, 1.0), (1.0, 1e-300), (1e150, 1e-150)])
+@pytest.mark.parametrize(
+    ("x", "y"), [(1e300, 1.0), (1.0, 1e300), (1e-300, 1.0), (1.0, 1e-300), (1e150, 1e-150)]
+)
 def test_extreme_values_are_right(x, y):
     result = gradfit.fit("y = a*x + b", {"x": X * x, "y": (2 * X + 1 + NOISE) * y})
     plain = gradfit.fit("y = a*x + b", {"x": X, "y": 2 * X + 1 + NOISE})

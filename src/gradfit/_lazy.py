@@ -7,7 +7,7 @@ asked of it, so use it inside functions, not as a base class or decorator at mod
 
 import importlib
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import matplotlib
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import polars
     import torch
     from scipy import linalg, optimize, special, stats
-    from scipy.stats import qmc
+
+    lapack: Any  # compiled, without stubs
 
 
 class _Later(ModuleType):
@@ -51,7 +52,7 @@ if not TYPE_CHECKING:
     optimize = _Later("scipy.optimize")
     special = _Later("scipy.special")
     stats = _Later("scipy.stats")
-    qmc = _Later("scipy.stats.qmc")
+    lapack = _Later("scipy.linalg.lapack")
 
 
 def stage(name: str) -> ModuleType:
@@ -63,5 +64,5 @@ def stage(name: str) -> ModuleType:
 
 
 __all__ = [
-    "linalg", "matplotlib", "narwhals", "optimize", "polars", "qmc", "special", "stage", "stats", "torch",
+    "lapack", "linalg", "matplotlib", "narwhals", "optimize", "polars", "special", "stage", "stats", "torch",
 ]  # fmt: skip

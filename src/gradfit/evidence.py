@@ -6,13 +6,22 @@ from gradfit.diagnose import Diagnosis, Evidence
 from gradfit.result import FitResult
 
 #: findings that another minimum would explain: other starts are tried before they are believed
-_SUSPICIOUS = frozenset({"underfitting", "structured-residuals", "not-converged", "strong-correlation", "unidentifiable", "at-bound"})
+_SUSPICIOUS = frozenset(
+    {
+        "underfitting",
+        "structured-residuals",
+        "not-converged",
+        "strong-correlation",
+        "unidentifiable",
+        "at-bound",
+    }
+)
 
 
 def evidence_of(result: FitResult) -> Evidence:
     """Return the arrays at the end of a fit, as `diagnose` takes them."""
     settled, free = result.settled, result.settled.free
-    residuals, jacobian = result._at_end  # noqa: SLF001  one object's inside, seen by its judge
+    residuals, jacobian = result.at_end
     graph = result.model.graph
     return Evidence(
         names=tuple(result.model.parameters[j] for j in free),

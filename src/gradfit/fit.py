@@ -20,8 +20,9 @@ from gradfit.solve.descent import Descent
 from gradfit.solve.lm import LM
 from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
+from gradfit.starting import searched
 from gradfit.table import Table, read
-from gradfit.walk import Walk, searched, trained, walked
+from gradfit.walk import Walk, trained, walked
 
 Array = NDArray[np.float64]
 
@@ -110,8 +111,9 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
 
     Raises
     ------
-    GradfitError
-        A `ValueError` whose sentence names the input and the remedy.
+    OptionError
+        If an argument makes no sense. It is a `GradfitError`, as all errors here are: a `ValueError` whose sentence names
+        the input and the remedy.
 
     Examples
     --------
@@ -121,17 +123,30 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     """
     began = time.perf_counter()
     if not 0 < level < 1:
-        raise OptionError(f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval")
-    options = _options(loss, solver, executor, start, seed, max_iterations, callback, optimizer)
+        raise OptionError(
+            f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval"
+        )
+    options = _options(
+        loss,
+        solver,
+        executor,
+        start=start,
+        seed=seed,
+        max_iterations=max_iterations,
+        callback=callback,
+        optimizer=optimizer,
+    )
     table = _table(data)
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
-    bound = bind(model, chosen, response, start, _named(start, bounds, fixed), missing)
+    bound = bind(model, chosen, response, start=start, named=_named(start, bounds, fixed), missing=missing)
     rows = assemble(chosen, bound, missing=missing, covariance=covariance, n_read=table.n)
     parameters = settled(bound, start, bounds, fixed)
     _enough(rows, parameters, bound)
-    with np.errstate(all="ignore"):  # a step into overflow is refused; no warning from inside is the user's business
-        walk = solve(bound, rows, parameters, options, _guess(model, rows, start))
+    with np.errstate(
+        all="ignore"
+    ):  # a step into overflow is refused; no warning from inside is the user's business
+        walk = solve(bound, rows, parameters, options, guess=_guess(model, rows, start))
     told = {
         "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
         "where": where, "exclude": exclude, "missing": missing, "loss": loss, "solver": solver, "executor": executor,
@@ -144,17 +159,24 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     )  # fmt: skip
 
 
-def start_values(model: object, data: object, *, response: str | None = None, seed: int = 0) -> dict[str, float]:
+def start_values(
+    model: object, data: object, *, response: str | None = None, seed: int = 0
+) -> dict[str, float]:
     """Return start values for a model on data: the library model's own guess, else the end of a search."""
     table = _table(data)
-    bound = bind(model, table, response, None, frozenset(), "error")
+    bound = bind(model, table, response)
     rows = assemble(table, bound, missing="error", covariance=None, n_read=table.n)
     guess = _guess(model, rows, None)
     if guess is not None:
         return guess()
     parameters = settled(bound, None, None, None)
     with np.errstate(all="ignore"):
-        found = searched(bound, _problem(bound, rows, parameters, "numpy"), parameters, Options(Loss(), LM(), "numpy", True, seed, None))
+        found = searched(
+            bound,
+            _problem(bound, rows, parameters, "numpy"),
+            parameters,
+            Options(Loss(), LM(), "numpy", True, seed, None),
+        )
     return dict(zip(bound.parameters, found.parameters.tolist(), strict=True))
 
 
@@ -165,6 +187,7 @@ def _options(
     loss: str | Loss,
     solver: object,
     executor: str,
+    *,
     start: object,
     seed: int,
     max_iterations: int | None,
@@ -172,9 +195,13 @@ def _options(
     optimizer: Mapping[str, object],
 ) -> Options:
     if isinstance(start, str) and start != "search":
-        raise OptionError(f"start={start!r} is not understood", remedy='Give {"a": 1}, a list of numbers, or "search"')
+        raise OptionError(
+            f"start={start!r} is not understood", remedy='Give {"a": 1}, a list of numbers, or "search"'
+        )
     if executor not in ("auto", "numpy", "tensor"):
-        raise OptionError(f"There is no executor {executor!r}", remedy=nearest(executor, ["auto", "numpy", "tensor"]))
+        raise OptionError(
+            f"There is no executor {executor!r}", remedy=nearest(executor, ["auto", "numpy", "tensor"])
+        )
     return Options(
         loss=loss_of(loss),
         solver=solver_of(solver, seed, max_iterations, optimizer),
@@ -203,13 +230,16 @@ def loss_of(loss: str | Loss) -> Loss:
     try:
         return Loss(name, float(scale))
     except ValueError as error:
-        raise OptionError(f"The scale of loss {loss!r} is not a positive number", remedy='Write "huber:0.3"') from error
+        raise OptionError(
+            f"The scale of loss {loss!r} is not a positive number", remedy='Write "huber:0.3"'
+        ) from error
 
 
 _OWN_SETTINGS = ("lr", "epochs", "batch_size", "scheduler", "scheduler_settings", "dtype")
-_ARGUMENTS = (
-    "response start bounds fixed sigma weights where exclude missing loss solver executor level seed max_iterations callback"
-).split()
+_ARGUMENTS = [
+    "response", "start", "bounds", "fixed", "sigma", "weights", "where", "exclude", "missing", "loss", "solver",
+    "executor", "level", "seed", "max_iterations", "callback",
+]  # fmt: skip
 
 
 def solver_of(
@@ -237,7 +267,9 @@ def solver_of(
     own = {k: v for k, v in optimizer.items() if k in _OWN_SETTINGS}
     rest = {k: v for k, v in optimizer.items() if k not in _OWN_SETTINGS}
     if max_iterations is not None:
-        raise OptionError("max_iterations= is for Levenberg-Marquardt", remedy="Optimizers of torch take epochs=")
+        raise OptionError(
+            "max_iterations= is for Levenberg-Marquardt", remedy="Optimizers of torch take epochs="
+        )
     return Descent(solver, settings=rest, seed=seed, **own)  # pyright: ignore[reportArgumentType]  # checked by Descent
 
 
@@ -251,7 +283,9 @@ def _named(start: object, bounds: object, fixed: Mapping[str, float] | None) -> 
 
 def _table(data: object) -> Table:
     if data is None:
-        raise DataError("fit() needs data", remedy='Give a file or columns: fit("y = a*x + b", {"x": x, "y": y})')
+        raise DataError(
+            "fit() needs data", remedy='Give a file or columns: fit("y = a*x + b", {"x": x, "y": y})'
+        )
     table = read(data)
     if table.n == 0:
         raise DataError(f"{table.source} has no rows")
@@ -259,7 +293,13 @@ def _table(data: object) -> Table:
 
 
 def bind(
-    model: object, table: Table, response: str | None, start: object, named: frozenset[str], missing: str
+    model: object,
+    table: Table,
+    response: str | None = None,
+    *,
+    start: object = None,
+    named: frozenset[str] = frozenset(),
+    missing: str = "error",
 ) -> BoundModel:
     """Return the model bound to a table's columns.
 
@@ -280,9 +320,13 @@ def bind(
     if not callable(model):
         raise OptionError(f"A model is a formula or a function, and {type(model).__name__} is neither")
     numbers = [c for c in columns if table.columns[c].dtype != object]
-    count = None if start is None or isinstance(start, str | Mapping) else len(np.atleast_1d(np.asarray(start)))
+    count = (
+        None if start is None or isinstance(start, str | Mapping) else len(np.atleast_1d(np.asarray(start)))
+    )
     names = settle_names(model, numbers, response, list(start) if isinstance(start, Mapping) else count)
-    observed = observed_column(numbers, set(names.inputs), response, getattr(model, "__name__", "the model"), table.source)
+    observed = observed_column(
+        numbers, set(names.inputs), response, getattr(model, "__name__", "the model"), table.source
+    )
     clean = table.numeric([*names.inputs, observed], missing=missing)
     point = None if count is None else np.asarray(start, dtype=np.float64)
     if isinstance(start, Mapping) and set(names.parameters) <= set(start):
@@ -296,7 +340,9 @@ def _library_formula(name: str, columns: tuple[str, ...], response: str | None) 
         others = [c for c in columns if c != "x"]
         response = others[-1] if len(columns) == 2 else None
         if response is None:
-            raise DataError(f"{name} needs to know which column was observed", remedy=f'Give response="{columns[-1]}"')
+            raise DataError(
+                f"{name} needs to know which column was observed", remedy=f'Give response="{columns[-1]}"'
+            )
     response = response or "y"
     rest = [c for c in columns if c != response]
     if "x" not in rest and len(rest) != 1:
@@ -329,7 +375,7 @@ def _renamed(text: str, words: Mapping[str, str]) -> str:
 
 
 def _guess(model: object, rows: Data, start: object) -> Callable[[], dict[str, float]] | None:
-    """The library model's own guess, where the model is one."""
+    """Return the library model's own guess, where the model is one."""
     model = getattr(model, "definition", model)
     if not isinstance(model, str) or model.strip() not in MODELS or isinstance(start, str):
         return None
@@ -343,7 +389,9 @@ def _enough(rows: Data, parameters: Parameters, model: BoundModel) -> None:
     if rows.n < len(free) or (rows.n == 1 and free):
         raise DataError(
             f"{count(rows.n, 'row')} of {rows.source} cannot determine {count(len(free), 'parameter')} ({listing(free)})",
-            remedy="Measure more, or fix parameters with fixed=" if rows.n > 1 or len(free) > 1 else "Measure more",
+            remedy="Measure more, or fix parameters with fixed="
+            if rows.n > 1 or len(free) > 1
+            else "Measure more",
         )
 
 
@@ -355,6 +403,7 @@ def solve(
     rows: Data,
     parameters: Parameters,
     options: Options,
+    *,
     guess: Callable[[], dict[str, float]] | None,
 ) -> Walk:
     """Return where the solver ended, and the way there.
@@ -399,11 +448,13 @@ def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Option
     if not np.isfinite(r).all():
         raise ModelError("The model is not finite at the fixed values")
     outcome = Outcome(np.empty(0), float(r @ r), "converged", "Nothing was free to fit", 0, 1)
-    return Walk(parameters, outcome, options.loss, Starts("given"), "none: all parameters are fixed", executor, ())
+    return Walk(
+        parameters, outcome, options.loss, Starts("given"), "none: all parameters are fixed", executor, ()
+    )
 
 
 def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
-    """The judge of a result; where something looks wrong it first tries other starts."""
+    """Return the judge of a result; where something looks wrong it first tries other starts."""
 
     def examine(result: FitResult) -> Diagnosis:
         with np.errstate(all="ignore"):
@@ -417,7 +468,9 @@ def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
         rss = float(better @ better)
         if not rss < result.rss:
             return diagnosis
-        values = dict(zip(result.model.parameters, result.problem.whole(other.parameters).tolist(), strict=True))
+        values = dict(
+            zip(result.model.parameters, result.problem.whole(other.parameters).tolist(), strict=True)
+        )
         return diagnose(replace(evidence_of(result), other_rss=rss, other_values=values))
 
     return examine

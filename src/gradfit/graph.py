@@ -1,21 +1,28 @@
-"""The graph of a model: scalar operations that give its value and every derivative, and their simplification."""
+"""The graph of a model: scalar operations that give its value and every derivative."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeGuard, cast
 
-Node = tuple[object, ...]  # ("const", v) | ("var", i) | ("par", j) | (operation, id, ...); ids point backwards
+Node = tuple[
+    object, ...
+]  # ("const", v) | ("var", i) | ("par", j) | (operation, id, ...); ids point backwards
 
-LEAVES = frozenset({"const", "var", "par"})
-COMPARE = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
-LOGIC = frozenset({"and", "or", "not"})
-UNARY = frozenset(
+_UNARY = (
     "neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc log1p expm1 "
-    "floor sign lgamma digamma".split()
+    "floor sign lgamma digamma"
 )
-BINARY = frozenset("add sub mul div pow atan2 wofz_real wofz_imag".split())
+LEAVES = frozenset(["const", "var", "par"])
+COMPARE = frozenset(["lt", "le", "gt", "ge", "eq", "ne"])
+LOGIC = frozenset(["and", "or", "not"])
+UNARY = frozenset(_UNARY.split())
+BINARY = frozenset(["add", "sub", "mul", "div", "pow", "atan2", "wofz_real", "wofz_imag"])
 OPERATIONS = UNARY | BINARY | COMPARE | LOGIC | {"where"}
+
+_STEPS = COMPARE | {"floor", "sign"}  # their derivative is zero, and yet what they are made of matters
+_NOT_FINITE = frozenset(["inf", "-inf", "nan"])
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class Graph:
         """Return for each node whether it depends on constants and parameters only."""
         out: list[bool] = []
         for node in self.nodes:
-            out.append(node[0] in ("const", "par") or (node[0] != "var" and all(out[i] for i in operands(node))))
+            leaf = node[0] in ("const", "par")
+            out.append(leaf or (node[0] != "var" and all(out[i] for i in operands(node))))
         return tuple(out)
 
     def depends(self) -> tuple[frozenset[int], ...]:
@@ -45,9 +53,7 @@ class Graph:
         out: list[frozenset[int]] = []
         for node in self.nodes:
             if node[0] == "par":
-                out.append(frozenset({int(node[1])}))  # pyright: ignore[reportArgumentType]  # a leaf's index
-            elif node[0] in LEAVES:
-                out.append(frozenset())
+                out.append(frozenset({place(node)}))
             else:
                 out.append(frozenset[int]().union(*(out[i] for i in operands(node))))
         return tuple(out)
@@ -56,12 +62,16 @@ class Graph:
     def linear(self) -> tuple[int, ...]:
         """A set of parameters in which the model is jointly linear, found from the derivatives.
 
-        Parameters i and j exclude each other when the derivative by one depends on the other.
+        Parameters i and j exclude each other when the derivative by one depends on the other. One that decides a comparison
+        or is rounded is in no such set: there the model has steps that no derivative shows.
         """
         depends = self.depends()
         slopes = [depends[s] | depends[c] for s, c in zip(self.scale, self.core, strict=True)]
         flat = {j for j, c in enumerate(self.core) if self.nodes[c] == ("const", 0.0)}
-        chosen: set[int] = {j for j, d in enumerate(slopes) if j not in d} - flat
+        stepped = frozenset[int]().union(
+            *(depends[i] for i in reached(self.nodes, [self.value]) if self.nodes[i][0] in _STEPS)
+        )
+        chosen: set[int] = {j for j, d in enumerate(slopes) if j not in d} - flat - stepped
         while True:
             rivals = {j: len((slopes[j] & chosen) | {i for i in chosen if j in slopes[i]}) for j in chosen}
             worst = max(rivals, key=lambda j: (rivals[j], j), default=-1)
@@ -92,315 +102,135 @@ class Graph:
         Raises
         ------
         ValueError
-            If an operation is unknown or an id does not point backwards.
+            If a part is missing or of another kind, an operation is unknown or does not have the operands it needs, or an
+            id does not point backwards.
         """
+        variables, parameters = _names(plain, "variables"), _names(plain, "parameters")
+        room = {"var": len(variables), "par": len(parameters)}
         nodes: list[Node] = []
-        for i, raw in enumerate(_sequence(plain["nodes"])):
-            name, *rest = _sequence(raw)
-            if name == "const":
-                nodes.append(("const", _constant(rest[0])))
-            elif name in LEAVES:
-                nodes.append((str(name), _whole(rest[0])))
-            else:
-                ids = tuple(_whole(part) for part in rest)
-                if name not in OPERATIONS or not all(0 <= j < i for j in ids):
-                    raise ValueError(f"node {i} of the graph is damaged: {raw}")
-                nodes.append((str(name), *ids))
-        return cls(
-            nodes=tuple(nodes),
-            value=_whole(plain["value"]),
-            scale=tuple(_whole(i) for i in _sequence(plain["scale"])),
-            core=tuple(_whole(i) for i in _sequence(plain["core"])),
-            variables=tuple(str(v) for v in _sequence(plain["variables"])),
-            parameters=tuple(str(v) for v in _sequence(plain["parameters"])),
-        )
+        truths: list[bool] = []
+        for raw in _sequence(_part(plain, "nodes")):
+            nodes.append(_node(_sequence(raw), truths, room))
+            truths.append(is_truth(nodes[-1]))
+        numbers = [i for i, truth in enumerate(truths) if not truth]
+        scale, core = _ids(plain, "scale", numbers), _ids(plain, "core", numbers)
+        if not len(scale) == len(core) == len(parameters):
+            raise ValueError(f"{len(parameters)} parameters have {len(scale)} and {len(core)} derivatives")
+        value = _id(_part(plain, "value"), numbers)
+        return cls(tuple(nodes), value, scale, core, variables, parameters)
 
 
 def operands(node: Node) -> tuple[int, ...]:
     """Return the ids a node is computed from; none for a leaf."""
-    return () if node[0] in LEAVES else node[1:]  # pyright: ignore[reportReturnType]  # operations hold ids only
+    return () if node[0] in LEAVES else cast("tuple[int, ...]", node[1:])
+
+
+def place(node: Node) -> int:
+    """Return which variable or parameter a leaf stands for."""
+    return cast("int", node[1])
+
+
+def constant(node: Node) -> float:
+    """Return a constant's number; a truth value is 1 or 0."""
+    return float(cast("float", node[1]))
+
+
+def is_truth(node: Node) -> bool:
+    """Return whether a node is a truth value."""
+    return node[0] in COMPARE or node[0] in LOGIC or (node[0] == "const" and isinstance(node[1], bool))
+
+
+def reached(nodes: Sequence[Node], ends: Sequence[int]) -> list[int]:
+    """Return the ids of all that the ends are computed from, and theirs, in order."""
+    out: set[int] = set()
+    todo = list(ends)
+    while todo:
+        i = todo.pop()
+        if i not in out:
+            out.add(i)
+            todo.extend(operands(nodes[i]))
+    return sorted(out)
+
+
+# ---------------------------------------------------------------------------- plain lists
 
 
 def _plain(part: object) -> object:
     return str(part) if isinstance(part, float) and not math.isfinite(part) else part
 
 
-def _constant(part: object) -> bool | float:
-    return part if isinstance(part, bool) else float(part)  # pyright: ignore[reportArgumentType]  # number or "inf"
+def _part(plain: Mapping[str, object], key: str) -> object:
+    if key not in plain:
+        raise ValueError(f"{key} of the graph is missing")
+    return plain[key]
 
 
-def _whole(part: object) -> int:
-    if not isinstance(part, int):
-        raise ValueError(f"{part!r} is not a whole number")  # noqa: TRY004  a damaged file, not a wrong call
+def _is_list(part: object) -> TypeGuard[list[object]]:
+    return isinstance(part, list)
+
+
+def _sequence(part: object) -> list[object]:
+    if not _is_list(part):
+        raise ValueError(f"{part!r} is not a list")
     return part
 
 
-def _sequence(part: object) -> Sequence[object]:
-    if not isinstance(part, list):
-        raise ValueError(f"{part!r} is not a list")  # noqa: TRY004  a damaged file, not a wrong call
-    return part  # pyright: ignore[reportUnknownVariableType]  # elements are checked one by one
+def _names(plain: Mapping[str, object], key: str) -> tuple[str, ...]:
+    names = _sequence(_part(plain, key))
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{key} of the graph are not all names: {names}")
+    return tuple(str(name) for name in names)
 
 
-def assemble(
-    builder: "Builder", value: int, slopes: Iterable[int], variables: Sequence[str], parameters: Sequence[str]
-) -> Graph:
-    """Return the graph of a value and its derivatives: products in normal form, unused nodes left out."""
-    memo: dict[int, int] = {}  # one memo: value and derivatives must share what is equal
-    value = builder.normal(value, memo)
-    scale, core = [], []
-    for slope in slopes:
-        invariant, pointwise = builder.factors(builder.normal(slope, memo))
-        scale.append(builder.product(invariant))
-        core.append(builder.product(pointwise))
-    keep: set[int] = set()
-    todo = [value, *scale, *core]
-    while todo:
-        i = todo.pop()
-        if i not in keep:
-            keep.add(i)
-            todo.extend(operands(builder.nodes[i]))
-    new = {old: k for k, old in enumerate(sorted(keep))}
-    nodes = tuple(
-        n if n[0] in LEAVES else (n[0], *(new[j] for j in operands(n)))
-        for n in (builder.nodes[i] for i in sorted(keep))
-    )
-    return Graph(
-        nodes,
-        new[value],
-        tuple(new[i] for i in scale),
-        tuple(new[i] for i in core),
-        tuple(variables),
-        tuple(parameters),
-    )
+def _ids(plain: Mapping[str, object], key: str, known: Sequence[int]) -> tuple[int, ...]:
+    return tuple(_id(part, known) for part in _sequence(_part(plain, key)))
 
 
-_FOLD: dict[str, object] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "pow": lambda a, b: a**b,
-    "neg": lambda a: -a,
-    "abs": abs,
-    "where": lambda c, a, b: a if c else b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-    "and": lambda a, b: a and b,
-    "or": lambda a, b: a or b,
-    "not": lambda a: not a,
-    **{
-        name: getattr(math, name)
-        for name in "exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh erf erfc log1p expm1 "
-        "atan2 lgamma".split()
-    },
-}
+def _id(part: object, known: Sequence[int]) -> int:
+    if isinstance(part, bool) or not isinstance(part, int) or part not in known:
+        raise ValueError(f"{part!r} is not the number of a node that can stand here")
+    return part
 
 
-class Builder:
-    """Append-only list of scalar nodes: equal nodes are made once, constants folded, products kept in normal form.
+def _node(raw: list[object], truths: Sequence[bool], room: Mapping[str, int]) -> Node:
+    """Return a node after a look at all its parts; `truths` tells of the nodes before it which are truth values.
 
-    Its rules are those that keep a derivative exact where autograd's text would give 0 * inf: a factor that is zero by
-    structure gives zero, and a product with a mask is moved inside the mask.
+    Raises
+    ------
+    ValueError
+        If a part is missing, or is not what the operation takes.
     """
+    name, rest = (str(raw[0]), raw[1:]) if raw else ("", [])
+    if name == "const" and len(rest) == 1:
+        return ("const", _constant(rest[0]))
+    if name in LEAVES and len(rest) == 1:
+        return (name, _id(rest[0], range(room.get(name, 0))))
+    wanted = _wanted(name)
+    if name not in OPERATIONS or len(rest) != len(wanted):
+        raise ValueError(f"node {len(truths)} of the graph is damaged: {raw}")
+    ids = tuple(_id(part, range(len(truths))) for part in rest)
+    if tuple(truths[i] for i in ids) != wanted:
+        raise ValueError(
+            f"node {len(truths)} of the graph takes a number for a truth value, or one for a number"
+        )
+    return (name, *ids)
 
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.invariant: list[bool] = []
-        self._index: dict[object, int] = {}
 
-    def put(self, *node: object) -> int:
-        """Return the id of this node, an older one if it is there already."""
-        key = (node[0], repr(node[1])) if node[0] == "const" else node  # repr keeps -0.0 and nan apart
-        if key not in self._index:
-            self._index[key] = len(self.nodes)
-            self.nodes.append(node)
-            leaf = node[0] in ("const", "par")
-            self.invariant.append(leaf or (node[0] != "var" and all(self.invariant[i] for i in operands(node))))
-        return self._index[key]
+def _wanted(name: str) -> tuple[bool, ...]:
+    """Return for each operand of an operation whether it is a truth value."""
+    if name == "where":
+        return (True, False, False)
+    if name in LOGIC:
+        return (True,) if name == "not" else (True, True)
+    return (False,) if name in UNARY else (False, False)
 
-    def const(self, value: float) -> int:
-        """Return the id of a constant."""
-        return self.put("const", value if isinstance(value, bool) else float(value))
 
-    def is_const(self, i: int, value: float | None = None) -> bool:
-        """Return whether node i is a constant, and this one if a value is given."""
-        node = self.nodes[i]
-        return node[0] == "const" and (value is None or (node[1] == value and not isinstance(node[1], bool)))
-
-    def is_bool(self, i: int) -> bool:
-        """Return whether node i is a truth value."""
-        node = self.nodes[i]
-        return node[0] in COMPARE or node[0] in LOGIC or (node[0] == "const" and isinstance(node[1], bool))
-
-    def number(self, i: int) -> int:
-        """Return a truth value as 1 or 0, a number as it is."""
-        return self.op("where", i, self.const(1.0), self.const(0.0)) if self.is_bool(i) else i
-
-    def truth(self, i: int) -> int:
-        """Return a number as the truth value `i != 0`, a truth value as it is."""
-        return i if self.is_bool(i) else self.op("ne", i, self.const(0.0))
-
-    def op(self, name: str, *args: int) -> int:
-        """Return the id of an operation on nodes, simplified."""
-        if name in LOGIC:
-            args = tuple(self.truth(i) for i in args)
-        elif name == "where":
-            args = (self.truth(args[0]), self.number(args[1]), self.number(args[2]))
-        else:
-            args = tuple(self.number(i) for i in args)
-        folded = self._fold(name, args)
-        if folded is not None:
-            return folded
-        rule = getattr(self, f"_{name}", None)
-        return self.put(name, *args) if rule is None else rule(*args)
-
-    def _fold(self, name: str, args: tuple[int, ...]) -> int | None:
-        operation = _FOLD.get(name)
-        if operation is None or not all(self.is_const(i) for i in args):
-            return None
+def _constant(part: object) -> bool | float:
+    if isinstance(part, bool):
+        return part
+    if (isinstance(part, str) and part in _NOT_FINITE) or isinstance(part, int | float):
         try:
-            value = operation(*(self.nodes[i][1] for i in args))  # pyright: ignore[reportCallIssue]  # a table of functions
-        except (ArithmeticError, ValueError):
-            return None  # 1/0, log(-1): inf and nan are run time's answer
-        return self.const(value) if isinstance(value, bool | int | float) else None
-
-    def _add(self, a: int, b: int) -> int:
-        if self.is_const(a, 0):
-            return b
-        if self.is_const(b, 0):
-            return a
-        if self.nodes[b][0] == "neg":
-            return self.op("sub", a, operands(self.nodes[b])[0])
-        if self.nodes[a][0] == "neg":
-            return self.op("sub", b, operands(self.nodes[a])[0])
-        return self.put("add", *sorted((a, b)))
-
-    def _sub(self, a: int, b: int) -> int:
-        if self.is_const(b, 0):
-            return a
-        if self.is_const(a, 0):
-            return self.op("neg", b)
-        if self.nodes[b][0] == "neg":
-            return self.op("add", a, operands(self.nodes[b])[0])
-        return self.put("sub", a, b)
-
-    def _mul(self, a: int, b: int) -> int:
-        if self.is_const(a, 0) or self.is_const(b, 0):
-            return self.const(0.0)
-        for u, v in ((a, b), (b, a)):
-            if self.is_const(u, 1):
-                return v
-            if self.is_const(u, -1):
-                return self.op("neg", v)
-            if self._masked(u):
-                return self._push("mul", u, v)
-        return self.put("mul", *sorted((a, b)))
-
-    def _div(self, a: int, b: int) -> int:
-        if self.is_const(b, 1) or self.is_const(a, 0):
-            return a
-        if self._masked(a):
-            return self._push("div", a, b)
-        return self.put("div", a, b)
-
-    def _pow(self, a: int, b: int) -> int:
-        if not self.is_const(b):
-            return self.put("pow", a, b)
-        exponent = float(self.nodes[b][1])  # pyright: ignore[reportArgumentType]  # a constant's number
-        if exponent == 0:
-            return self.const(1.0)
-        if exponent == int(exponent) and abs(exponent) <= 16:
-            return self._power(a, int(exponent))
-        if exponent in (0.5, -0.5):
-            root = self.op("sqrt", a)
-            return root if exponent > 0 else self.op("div", self.const(1.0), root)
-        return self.put("pow", a, b)
-
-    def _power(self, i: int, n: int) -> int:
-        if n < 0:
-            return self.op("div", self.const(1.0), self._power(i, -n))
-        if n == 1:
-            return i
-        half = self._power(i, n // 2)
-        square = self.op("mul", half, half)
-        return self.op("mul", square, i) if n % 2 else square
-
-    def _neg(self, a: int) -> int:
-        return operands(self.nodes[a])[0] if self.nodes[a][0] == "neg" else self.put("neg", a)
-
-    def _not(self, a: int) -> int:
-        return operands(self.nodes[a])[0] if self.nodes[a][0] == "not" else self.put("not", a)
-
-    def _where(self, c: int, a: int, b: int) -> int:
-        return a if a == b else self.put("where", c, a, b)
-
-    def _masked(self, i: int) -> bool:
-        node = self.nodes[i]
-        return node[0] == "where" and any(self.is_const(j, 0) for j in operands(node)[1:])
-
-    def _push(self, name: str, i: int, v: int) -> int:
-        """where(c, u, 0) * v -> where(c, u*v, 0): at x <= 0 the derivative of where(x > 0, a*log(x), 0) is 0."""
-        c, a, b = operands(self.nodes[i])
-        return self.op("where", c, self.op(name, a, v), self.op(name, b, v))
-
-    def maximum(self, a: int, b: int) -> int:
-        """Return the larger one; a nan in the one that is not constant survives."""
-        a, b = (b, a) if self.is_const(b) else (a, b)
-        return self.op("where", self.op("gt", a, b), a, b)
-
-    def minimum(self, a: int, b: int) -> int:
-        """Return the smaller one; a nan in the one that is not constant survives."""
-        a, b = (b, a) if self.is_const(b) else (a, b)
-        return self.op("where", self.op("lt", a, b), a, b)
-
-    def factors(self, i: int) -> tuple[list[int], list[int]]:
-        """Return the invariant and the pointwise factors of node i."""
-        node = self.nodes[i]
-        if self.invariant[i]:
-            return [i], []
-        if node[0] == "mul":
-            (a, b), (c, d) = (self.factors(j) for j in operands(node))
-            return a + c, b + d
-        if node[0] == "neg":
-            inner, point = self.factors(operands(node)[0])
-            return [*inner, self.const(-1.0)], point
-        return [], [i]
-
-    def product(self, ids: Iterable[int]) -> int:
-        """Return the product of nodes, in the order of their ids so that equal products are shared."""
-        out = self.const(1.0)
-        for i in sorted(ids):
-            out = self.op("mul", out, i)
-        return out
-
-    def normal(self, i: int, memo: dict[int, int]) -> int:
-        """Return node i with every product below it written as (invariant part) * (pointwise part)."""
-        stack = [i]
-        while stack:
-            j = stack[-1]
-            if j in memo:
-                stack.pop()
-                continue
-            node = self.nodes[j]
-            if node[0] in LEAVES or self.invariant[j]:
-                memo[j] = j
-            elif waiting := [k for k in self._parts(j) if k not in memo]:
-                stack.extend(waiting)
-            else:
-                memo[j] = self._rebuilt(j, memo)
-        return memo[i]
-
-    def _parts(self, j: int) -> list[int]:
-        if self.nodes[j][0] in ("mul", "neg"):
-            return [k for k in self.factors(j)[1] if k != j]
-        return list(operands(self.nodes[j]))
-
-    def _rebuilt(self, j: int, memo: dict[int, int]) -> int:
-        if self.nodes[j][0] in ("mul", "neg"):
-            invariant, pointwise = self.factors(j)
-            return self.op("mul", self.product(invariant), self.product(memo[k] for k in pointwise))
-        return self.op(str(self.nodes[j][0]), *(memo[k] for k in operands(self.nodes[j])))
+            return float(part)
+        except OverflowError as error:
+            raise ValueError(f"{part!r:.40} is too large for a number of 64 bits") from error
+    raise ValueError(f"{part!r} is not a number")

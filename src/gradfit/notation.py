@@ -1,8 +1,9 @@
 """How numbers are written for people: two digits of uncertainty, true minus, narrow spaces."""
 
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, inf, isfinite, log10
 
 MINUS, THIN = "\u2212", "\u202f"
+MOST_DECIMALS = 9  # of a value: where the error is smaller still it is written as a power of ten
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -29,6 +30,7 @@ def places(error: float, digits: int = 2) -> int:
     """
     if not (error > 0 and isfinite(error)):
         return 3
+    error = max(error, 1e-300)  # a power of ten that a float still holds
     exponent = floor(log10(error))
     if round(error / 10.0 ** (exponent - digits + 1)) >= 10**digits:
         exponent += 1
@@ -51,7 +53,7 @@ def common_exponent(value: float, error: float) -> int:
         return 0
     exponent = floor(log10(biggest))
     shown = places(error) if error > 0 and isfinite(error) else 3 - exponent
-    return exponent if exponent >= 6 or exponent < -3 or shown > 7 else 0
+    return exponent if exponent >= 6 or exponent < -3 or (shown > 7 and exponent < -1) else 0
 
 
 def plus_minus(value: float, error: float) -> tuple[str, str, str]:
@@ -61,6 +63,8 @@ def plus_minus(value: float, error: float) -> tuple[str, str, str]:
     ('0.537', '0.036', '')
     >>> plus_minus(5.3713e-6, 3.6e-7)
     ('5.37', '0.36', '\u202f×\u202f10⁻⁶')
+    >>> plus_minus(2.0, 1.1e-16)
+    ('2.000000000', '1.1\u202f×\u202f10⁻¹⁶', '')
     """
     exponent = common_exponent(value, error)
     scale = 10.0**exponent
@@ -68,7 +72,8 @@ def plus_minus(value: float, error: float) -> tuple[str, str, str]:
     decimals = places(error) if error > 0 and isfinite(error) else 6
     if decimals < 0:
         value, error, decimals = round(value, decimals), round(error, decimals), 0
-    return fixed(value, decimals), fixed(error, decimals), power_of_ten(exponent) if exponent else ""
+    spread = fixed(error, decimals) if decimals <= MOST_DECIMALS else significant(error)
+    return fixed(value, min(decimals, MOST_DECIMALS)), spread, power_of_ten(exponent) if exponent else ""
 
 
 def significant(value: float, digits: int = 2) -> str:
@@ -81,11 +86,10 @@ def significant(value: float, digits: int = 2) -> str:
         return "0"
     if not isfinite(value):
         return "not finite"
-    exponent = floor(log10(abs(value)))
-    if round(abs(value) / 10.0 ** (exponent - digits + 1)) >= 10**digits:
-        exponent += 1
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded number
     if exponent < -4 or exponent > 5:
-        return fixed(value / 10.0**exponent, digits - 1) + power_of_ten(exponent)
+        mantissa = f"{value:.{digits - 1}e}".partition("e")[0]
+        return fixed(float(mantissa), digits - 1) + power_of_ten(exponent)
     return fixed(round(value, digits - 1 - exponent), max(digits - 1 - exponent, 0))
 
 
@@ -240,22 +244,36 @@ def times_in(level: float) -> str:
 
 
 def reach(low: float, high: float) -> str:
-    r"""Return a range of values, each end with the decimals that show the range to about a hundredth.
+    r"""Return a range of values, each end to about a hundredth of the range.
 
     >>> reach(21.8, 81.9), reach(1, 10), reach(2e-9, 9.5e-9)
     ('22 to 82', '1 to 10', '(2.0 to 9.5)\u202f×\u202f10⁻⁹')
     """
-    if not high > low:
+    if not 1e-300 < high / 2 - low / 2 < inf:
         return significant(low, 4)
     top = max(abs(low), abs(high))
-    offset = 1e4 * (high - low) < top < 1e15  # 1.000000022 × 10⁹ is harder to read than 1 000 000 022
-    exponent = 0 if offset else common_exponent(top, high - low)
+    narrow = 1e4 * (high - low) < top < 1e15  # 1.000000022 × 10⁹ is harder to read than 1 000 000 022
+    exponent = 0 if narrow or 1e-3 <= top < 1e9 else common_exponent(top, high - low)
     scale = 10.0**exponent
-    decimals = places((high - low) / scale)
+    decimals = -floor(log10(0.02 * (high / scale - low / scale)))
     shown = [round(end / scale, decimals) for end in (low, high)]
-    decimals = 0 if all(end == round(end) for end in shown) else decimals
+    while decimals > 0 and all(end == round(end, decimals - 1) for end in shown):
+        decimals -= 1
     ends = " to ".join("0" if end == 0 else fixed(end, decimals) for end in shown)
     return f"({ends}){power_of_ten(exponent)}" if exponent else ends
+
+
+def near_one(value: float, decimals: int) -> str:
+    r"""Return a share or a correlation; next to one with two digits of what is missing, at most six decimals.
+
+    >>> near_one(-0.961, 2), near_one(0.99998162, 3), near_one(1 - 1e-12, 3), near_one(1.0, 3)
+    ('−0.96', '0.999982', '0.999999', '1.000')
+    """
+    missing = 1 - abs(value)
+    if 0 < missing < 0.5 * 10.0**-decimals:
+        decimals = min(max(places(missing), decimals), 6)
+        value = min(abs(value), 1 - 10.0**-6) * (1 if value > 0 else -1)
+    return fixed(value, decimals)
 
 
 def dated(text: str, name: str) -> str:
@@ -287,7 +305,7 @@ def interval_text(low: float, high: float, value: float, error: float) -> str:
     """
     exponent = common_exponent(value, error)
     scale = 10.0**exponent
-    decimals = places(error / scale)
+    decimals = min(places(error / scale), MOST_DECIMALS)
     ends = " to ".join(fixed(round(end / scale, decimals), decimals) for end in (low, high))
     return f"({ends}){power_of_ten(exponent)}" if exponent else ends
 

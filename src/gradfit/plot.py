@@ -32,6 +32,7 @@ from gradfit.plot_sheet import (
     density,
     dress_x,
     dress_y,
+    figure_bytes,
     heading,
     left_margin,
     new_figure,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from gradfit.result import FitResult, ParameterResult
 
-__all__ = ["data_figure", "fit_figure", "models_figure", "save"]
+__all__ = ["data_figure", "figure_bytes", "fit_figure", "models_figure", "save"]
 
 Array = NDArray[np.float64]
 

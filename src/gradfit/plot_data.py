@@ -276,22 +276,30 @@ def _pair(x: Column, y: Column, across: Array, up: Array) -> str:
     if y.levels:
         return f"{y.name} against {x.name}, in {count(len(across), 'row')}"
     if x.levels:
-        medians = {int(place): float(np.median(up[across == place])) for place in np.unique(across)}
-        top, bottom = max(medians, key=lambda k: medians[k]), min(medians, key=lambda k: medians[k])
-        if top == bottom:
-            return f"{y.name} of {x.levels[top]}"
-        return f"The median of {y.name} is highest for {_short(x.levels[top])}, lowest for {_short(x.levels[bottom])}"
+        return _by_level(x, y, across, up)
     rank = rank_correlation(across, up)
     if not np.isfinite(rank) or len(across) < 3:
         return f"{y.name} against {x.name}"
-    how = (
-        "rises with"
-        if rank > 0.3
-        else "falls with"
-        if rank < -0.3
-        else "neither rises nor falls steadily with"
-    )
-    return f"{y.name} {how} {x.name} (rank correlation {fixed(rank, 2)})"
+    shown = fixed(rank, 2)
+    if 0.3 <= abs(rank) < _clear(len(across)):
+        return f"{y.name} against {x.name}: rank correlation {shown} in {count(len(across), 'row')}"
+    how = "rises with" if rank > 0 else "falls with"
+    how = how if abs(rank) >= 0.3 else "neither rises nor falls steadily with"
+    return f"{y.name} {how} {x.name} (rank correlation {shown})"
+
+
+def _by_level(x: Column, y: Column, across: Array, up: Array) -> str:
+    """Return for which level y is highest and lowest."""
+    medians = {int(place): float(np.median(up[across == place])) for place in np.unique(across)}
+    top, bottom = max(medians, key=lambda k: medians[k]), min(medians, key=lambda k: medians[k])
+    if top == bottom:
+        return f"{y.name} of {x.levels[top]}"
+    return f"The median of {y.name} is highest for {_short(x.levels[top])}, lowest for {_short(x.levels[bottom])}"
+
+
+def _clear(rows: int) -> float:
+    """Return the rank correlation that chance alone hardly reaches: two and a half standard errors."""
+    return max(0.3, 2.5 / rows**0.5)
 
 
 # ---------------------------------------------------------------------------- one column
@@ -405,17 +413,16 @@ def _shown(usable: Sequence[str], columns: int) -> str:
 
 def _strongest(columns: Sequence[Column]) -> str:
     """Return which pair goes together most."""
-    best, who = 0.0, (columns[0], columns[1])
+    best, who, enough = 0.0, (columns[0], columns[1]), 1.0
     for i, a in enumerate(columns):
         for b in columns[i + 1 :]:
             seen = np.isfinite(a.values) & np.isfinite(b.values)
             rank = rank_correlation(a.values[seen], b.values[seen]) if seen.sum() > 2 else 0.0
             if abs(rank) > abs(best):
-                best, who = rank, (a, b)
-    if abs(best) < 0.3:
-        return (
-            f"No two columns rise or fall together (rank correlations within ±{fixed(abs(best) + 0.005, 2)})"
-        )
+                best, who, enough = rank, (a, b), _clear(int(seen.sum()))
+    if abs(best) < enough:
+        limit = fixed(abs(best) + 0.005, 2)
+        return f"No two columns clearly rise or fall together (rank correlations within ±{limit})"
     return f"{who[0].name} and {who[1].name} go together most (rank correlation {fixed(best, 2)})"
 
 

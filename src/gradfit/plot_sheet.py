@@ -4,7 +4,6 @@
 # pyright: reportUnknownMemberType=false
 
 import importlib
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from gradfit._lazy import matplotlib
 from gradfit.errors import OptionError
 from gradfit.notation import axis, fixed
+from gradfit.outputs import target, write_whole
 from gradfit.plot_text import axis_title, drawn
 from gradfit.view import ROW
 
@@ -53,7 +53,7 @@ def new_figure(height: float, width: float = WIDTH) -> "Figure":
     agg = importlib.import_module("matplotlib.backends.backend_agg")
     figure: Figure = figures.Figure(figsize=(width, height))
     agg.FigureCanvasAgg(figure)
-    vars(figure)["_repr_png_"] = partial(_bytes, figure, ".png")
+    vars(figure)["_repr_png_"] = partial(figure_bytes, figure, ".png")
     return figure
 
 
@@ -205,31 +205,18 @@ def save(figure: "Figure", path: str | Path, *, force: bool = False) -> Path:
     OptionError
         If the file exists and `force` is false, its name ends otherwise, or the folder cannot be written to.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        end = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
-        raise OptionError(f"The figure {path.name} {end}.", remedy="Figures are .png, .svg or .pdf.")
-    if path.exists() and (path.is_dir() or not force):
-        remedy = "Name another file, or use --force (force=True)."
-        raise OptionError(f"{path} is there already and was not overwritten.", remedy=remedy)
-    if not path.parent.is_dir():
-        remedy = f"Make it first: mkdir -p {path.parent}"
-        raise OptionError(f"There is no folder {path.parent} to write {path.name} to.", remedy=remedy)
-    part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
-    data = _bytes(figure, path.suffix.lower())
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as refused:
-        part.unlink(missing_ok=True)
-        raise OptionError(
-            f"{path} cannot be written: {refused.strerror}.", remedy="Give another place."
-        ) from refused
-    return path
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        seen = f"ends in {ending!r}" if ending else "has no ending"
+        remedy = f"Name it {Path(path).stem}.png"
+        raise OptionError(f"{path} {seen}, and a figure is .png, .svg or .pdf", remedy=remedy)
+    file = target(path, force=force)
+    write_whole({file: figure_bytes(figure, ending)})
+    return file
 
 
-def _bytes(figure: "Figure", ending: str) -> bytes:
-    """Return a figure as a file holds it; the same figure gives the same bytes."""
+def figure_bytes(figure: "Figure", ending: str) -> bytes:
+    """Return a figure as a file with this ending (".png", ".svg", ".pdf") holds it; the same bytes each time."""
     stamps: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     held = BytesIO()
     with style():

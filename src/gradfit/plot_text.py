@@ -125,9 +125,15 @@ def _quantity(value: str, error: str, power: str) -> Piece:
     """Return value ± error in brackets, its sign before them."""
     raised = _POWER.search(power)
     times = rf" \times 10^{{{raised['raised'].translate(_RAISED)}}}" if raised else ""
-    size, spread = (number.removeprefix(MINUS).replace(THIN, r"\,") for number in (value, error))
+    size, spread = (_figures(number.removeprefix(MINUS)) for number in (value, error))
     body = rf"({size} \pm {spread}){times}"
     return Piece(body, _PRODUCT if times else _ATOM, value.startswith(MINUS))
+
+
+def _figures(number: str) -> str:
+    """Return a number inside a formula, its power of ten raised."""
+    raised = _POWER.sub(lambda match: f"10^{{{match['raised'].translate(_RAISED)}}}", number)
+    return raised.replace(f"{THIN}×{THIN}", r" \times ").replace(THIN, r"\,")
 
 
 def _set(expression: Expression, given: Mapping[str, Piece]) -> Piece:

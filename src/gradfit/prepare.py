@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import linalg
 from gradfit.errors import DataError, FormulaError, OptionError
-from gradfit.formula import Expression, parse_expression
+from gradfit.formula import parse_expression
 from gradfit.model import BoundModel, nearest
 from gradfit.notation import count, listing
 from gradfit.table import Table
@@ -103,7 +102,9 @@ def chosen_rows(table: Table, where: str | None, exclude: Sequence[int] | None) 
     Raises
     ------
     DataError
-        If none is left, a row to exclude does not exist, or the filter is not a condition.
+        If none is left.
+    OptionError
+        If a row to exclude does not exist.
     """
     if where is not None:
         mask = _condition(table, where)
@@ -118,9 +119,13 @@ def chosen_rows(table: Table, where: str | None, exclude: Sequence[int] | None) 
         raise OptionError("exclude= takes row numbers, from 1 as findings print them, not a mask")
     missing = np.setdiff1d(unwanted, table.rows)
     if len(missing):
-        raise OptionError(f"There is no row {missing[0]} to exclude; {table.source} has rows {table.rows.min()} to {table.rows.max()}")
+        raise OptionError(
+            f"There is no row {missing[0]} to exclude; {table.source} has rows {table.rows.min()} to {table.rows.max()}"
+        )
     names = listing([f"{r}" for r in unwanted])
-    return table.keep(~np.isin(table.rows, unwanted), f"row{'s' * (len(unwanted) > 1)} {names} left out by exclude=")
+    return table.keep(
+        ~np.isin(table.rows, unwanted), f"row{'s' * (len(unwanted) > 1)} {names} left out by exclude="
+    )
 
 
 def _condition(table: Table, where: str) -> NDArray[np.bool_]:
@@ -175,7 +180,10 @@ def _from_text(table: Table, name: str, text: str, column: str) -> Table:
             used &= np.isfinite(np.asarray(table.columns[known], dtype=np.float64))
     bad = used & ~np.isfinite(filled)
     if bad.any():
-        raise DataError(f"{name}={text!r} is not finite in {rows_text(table.rows[bad])}", remedy="Leave those rows out with where=")
+        raise DataError(
+            f"{name}={text!r} is not finite in {rows_text(table.rows[bad])}",
+            remedy="Leave those rows out with where=",
+        )
     return table.with_column(column, filled)
 
 
@@ -188,9 +196,7 @@ def rows_text(rows: NDArray[np.int64]) -> str:
     return ("row " if len(rows) == 1 else "rows ") + listing([f"{r}" for r in rows], most=6)
 
 
-def assemble(
-    table: Table, model: BoundModel, *, missing: str, covariance: Array | None, n_read: int
-) -> Data:
+def assemble(table: Table, model: BoundModel, *, missing: str, covariance: Array | None, n_read: int) -> Data:
     """Return the rows of the fit as numbers.
 
     Raises
@@ -274,7 +280,9 @@ def _cholesky(covariance: Array, before: NDArray[np.int64], rows: NDArray[np.int
     try:
         return linalg.cholesky(part, lower=True)
     except np.linalg.LinAlgError as error:
-        raise OptionError("sigma= as a matrix must be positive definite: some combination of errors has no variance") from error
+        raise OptionError(
+            "sigma= as a matrix must be positive definite: some combination of errors has no variance"
+        ) from error
 
 
 # ---------------------------------------------------------------------------- parameters
@@ -306,7 +314,9 @@ class Parameters:
     plain: bool = False
 
 
-def settled(model: BoundModel, start: object, bounds: object, fixed: Mapping[str, float] | None) -> Parameters:
+def settled(
+    model: BoundModel, start: object, bounds: object, fixed: Mapping[str, float] | None
+) -> Parameters:
     """Return start values, bounds and what is fixed, checked against each other.
 
     Raises
@@ -317,8 +327,10 @@ def settled(model: BoundModel, start: object, bounds: object, fixed: Mapping[str
     names = model.parameters
     if start is None and bounds is None and not fixed and not model.defaults:
         return _plain(len(names))
-    lower, upper = _bounds(names, bounds)
     values = _start(names, start, model.defaults)
+    if bounds is None and not fixed:
+        return replace(_plain(len(names)), start=values)
+    lower, upper = _bounds(names, bounds)
     held = np.zeros(len(names), dtype=bool)
     notes: list[str] = []
     for j, name in enumerate(names):
@@ -328,7 +340,7 @@ def settled(model: BoundModel, start: object, bounds: object, fixed: Mapping[str
     for name, value in (fixed or {}).items():
         j = _index(names, name, "fixed")
         held[j], values[j] = True, _number(value, name, "fixed")
-    _inside(names, values, lower, upper, held)
+    _inside(names, values, lower, upper, held=held)
     return Parameters(values, lower, upper, np.flatnonzero(~held), tuple(notes))
 
 
@@ -338,12 +350,14 @@ def _plain(k: int) -> Parameters:
 
 def _index(names: Sequence[str], name: str, argument: str) -> int:
     if name not in names:
-        raise OptionError(f"{argument}= names {name}, which is no parameter of the model", remedy=nearest(name, list(names)))
+        raise OptionError(
+            f"{argument}= names {name}, which is no parameter of the model", remedy=nearest(name, list(names))
+        )
     return list(names).index(name)
 
 
 def _number(value: object, name: str, argument: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real | np.ndarray | np.generic) and not hasattr(value, "__float__"):
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         raise OptionError(f"{argument}= of {name} must be a number, and is {value!r}")
     number = float(value)  # pyright: ignore[reportArgumentType]  # has __float__
     if not np.isfinite(number):
@@ -380,7 +394,10 @@ def _bounds(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
         lower, upper = _sequences(names, bounds)
     for name, low, high in zip(names, lower, upper, strict=True):
         if np.isnan(low) or np.isnan(high) or low > high:
-            raise OptionError(f"The bounds of {name} are reversed: {low:g} to {high:g}", remedy="Write them as (lower, upper)")
+            raise OptionError(
+                f"The bounds of {name} are reversed: {low:g} to {high:g}",
+                remedy="Write them as (lower, upper)",
+            )
     return lower, upper
 
 
@@ -389,13 +406,21 @@ def _pair(pair: object, name: str) -> tuple[float, float]:
         return -np.inf, np.inf
     ends = list(pair) if isinstance(pair, Sequence | np.ndarray) and not isinstance(pair, str) else []
     if len(ends) != 2:
-        raise OptionError(f"bounds= of {name} must be (lower, upper), with None for an open end, and is {pair!r}")
+        raise OptionError(
+            f"bounds= of {name} must be (lower, upper), with None for an open end, and is {pair!r}"
+        )
     low, high = ends
     return (-np.inf if low is None else float(low)), (np.inf if high is None else float(high))
 
 
 def _sequences(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
-    """Both of SciPy's forms: ([lower, ...], [upper, ...]) and [(lower, upper), ...]."""
+    """Return bounds in either of SciPy's forms: ([lower, ...], [upper, ...]) and [(lower, upper), ...].
+
+    Raises
+    ------
+    OptionError
+        If it is neither.
+    """
     k = len(names)
     parts = list(bounds) if isinstance(bounds, Sequence | np.ndarray) else []
     pairs = len(parts) == k and all(isinstance(p, Sequence | np.ndarray) and len(p) == 2 for p in parts)
@@ -413,7 +438,9 @@ def _sequences(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
     )
 
 
-def _inside(names: Sequence[str], values: Array, lower: Array, upper: Array, held: NDArray[np.bool_]) -> None:
+def _inside(
+    names: Sequence[str], values: Array, lower: Array, upper: Array, *, held: NDArray[np.bool_]
+) -> None:
     slack = 1e-12 * np.maximum(1.0, np.abs(values))
     for j, name in enumerate(names):
         if np.isnan(values[j]):

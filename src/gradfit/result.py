@@ -175,7 +175,9 @@ class Params(Mapping[str, ParameterResult]):
 
 def _level(level: float) -> float:
     if not 0 < level < 1:
-        raise OptionError(f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval")
+        raise OptionError(
+            f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval"
+        )
     return level
 
 
@@ -310,7 +312,9 @@ class FitResult:
                     stderr=stderr.get(j, float("nan")),
                     fixed=j not in stderr,
                     bounds=(float(self.settled.lower[j]), float(self.settled.upper[j])),
-                    start=float(self.settled.start[j]) if needed and np.isfinite(self.settled.start[j]) else None,
+                    start=float(self.settled.start[j])
+                    if needed and np.isfinite(self.settled.start[j])
+                    else None,
                     at_bound=bound.get(j, False),
                     determined=unit.get(j, True),
                     dof=self.dof,
@@ -323,8 +327,8 @@ class FitResult:
     # ------------------------------------------------------------------ at the end point
 
     @cached_property
-    def _at_end(self) -> tuple[Array, Array]:
-        """Weighted residuals f - y and their Jacobian, by the free parameters."""
+    def at_end(self) -> tuple[Array, Array]:
+        """Residuals f - y (n,), weighted, and their Jacobian (n, f) by the free parameters, as the solver sees them."""
         if self.outcome.end is not None:
             return self.outcome.end
         with np.errstate(all="ignore"):
@@ -351,11 +355,13 @@ class FitResult:
 
     @cached_property
     def _uncertainty(self) -> Uncertainty:
-        r, J = self._at_end
+        r, J = self.at_end
         if self.outcome.factor is None and not (np.isfinite(r).all() and np.isfinite(J).all()):
             J = np.zeros_like(J)
         factor = self.outcome.factor
-        return uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute, factor=factor)
+        return uncertainty(
+            r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute, factor=factor
+        )
 
     @cached_property
     def covariance(self) -> Array:
@@ -389,12 +395,12 @@ class FitResult:
     @property
     def weighted_residuals(self) -> Array:
         """Residuals (n,) divided by sigma, or times the square root of the weights."""
-        return -self._at_end[0] / self.data.unit
+        return -self.at_end[0] / self.data.unit
 
     @property
     def leverage(self) -> Array:
         """How much each row (n,) determines its own fitted value: 0 to 1."""
-        return np.clip(self._uncertainty.leverage(self._at_end[1]), 0.0, 1.0)
+        return np.clip(self._uncertainty.leverage(self.at_end[1]), 0.0, 1.0)
 
     # ------------------------------------------------------------------ numbers of the fit
 
@@ -416,7 +422,7 @@ class FitResult:
     @cached_property
     def rss(self) -> float:
         """Weighted residual sum of squares."""
-        r = self._at_end[0]
+        r = self.at_end[0]
         return float(r @ r) / self.data.unit / self.data.unit
 
     @property
@@ -434,7 +440,7 @@ class FitResult:
         """Residual standard deviation of unit weight, robust where the loss is."""
         if self.loss_used.robust:
             return self._uncertainty.scatter / self.data.unit
-        r = self._at_end[0]
+        r = self.at_end[0]
         return float(np.sqrt(r @ r / self.dof)) / self.data.unit if self.dof > 0 else float("nan")
 
     @cached_property
@@ -449,7 +455,7 @@ class FitResult:
             w = np.ones(self.n) if self.data.sigma is None else self.data.sigma**-2
             y = self.data.y * self.data.unit
             total = float(w @ (y - w @ y / w.sum()) ** 2)
-        r = self._at_end[0]
+        r = self.at_end[0]
         return 1 - float(r @ r) / total if total > 0 else float("nan")
 
     @cached_property
@@ -461,7 +467,7 @@ class FitResult:
             log_sigma = 0.0 if self.data.sigma is None else float(np.sum(np.log(self.data.sigma)))
         if self.data.absolute:
             return -0.5 * (self.rss + self.n * float(np.log(2 * np.pi))) - log_sigma
-        r = self._at_end[0]
+        r = self.at_end[0]
         with np.errstate(divide="ignore"):
             log_rss = float(np.log(r @ r)) - 2 * float(np.log(self.data.unit))
         return -0.5 * self.n * (float(np.log(2 * np.pi / self.n)) + log_rss + 1) - log_sigma
@@ -600,7 +606,10 @@ class FitResult:
         table = data if isinstance(data, Table) else read(data, origins=self.data.origins)
         missing = [name for name in self.inputs if name not in table.columns]
         if missing:
-            raise DataError(f"{table.source} has no column {missing[0]}, an input of {self.formula}", remedy=f"It has {', '.join(table.names)}")
+            raise DataError(
+                f"{table.source} has no column {missing[0]}, an input of {self.formula}",
+                remedy=f"It has {', '.join(table.names)}",
+            )
         for name, levels in self.data.categories.items():
             if name in self.inputs:
                 table = table.coded(name, levels=levels)
@@ -608,7 +617,7 @@ class FitResult:
         return {name: table.columns[name] for name in self.inputs}, table.n
 
     def _reading(self) -> float:
-        """Standard deviation of one new reading."""
+        """Return the standard deviation of one new reading."""
         if self.data.cholesky is not None:
             typical = float(np.sqrt(np.mean(np.sum(self.data.cholesky**2, axis=1))))
         else:

@@ -85,7 +85,7 @@ class Model:
         left = formula.left.names if formula.left is not None else ("y",)
         columns = (*self._inputs(), *left)
         table = read({name: np.array([1.0, 2.0]) for name in columns})
-        return bind(self.formula, table, left[0] if formula.left is None else None, None, frozenset(), "error")
+        return bind(self.formula, table, left[0] if formula.left is None else None)
 
     def __call__(self, *values: object, **named: object) -> Array:
         """Return the model's value at inputs and parameters, given by name, or in the order inputs, parameters."""

@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,17 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradfit._lazy import linalg, optimize
 from gradfit.errors import DataError
+from gradfit.kernel import NumpyKernel
 from gradfit.model import name_of
 from gradfit.scipy_arguments import EPS, Asked, clean, settled, starting
-from gradfit.scipy_function import Differences, Observed, Supplied, beside, observed, remembering, traced
-from gradfit.solve.factor import factorise
+from gradfit.scipy_function import Differences, Observed, Supplied, observed, remembering, traced
+from gradfit.solve.factor import Factor, factorise
 from gradfit.solve.lm import LM, Box, minimise
-from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
-from gradfit.solve.separable import closed_form
+from gradfit.solve.separable import WELL, closed_form
 
 Array = NDArray[np.float64]
 Function = Callable[..., object]
+OfParameters = Callable[[Array], Array]
+
+#: MINPACK's reasons to end; 6 to 8 are tolerances below rounding, which is where the fit goes anyway
+_ENDS = {1: 1, 2: 2, 3: 3, 4: 4, 6: 1, 7: 2, 8: 4}
 
 
 def curve_fit(
@@ -101,10 +105,9 @@ def curve_fit(
     >>> popt.round(6).tolist()
     [2.5, 1.3]
     """
-    start, lower, upper = starting(f, p0, bounds)
-    bounded = bool((lower > -np.inf).any() or (upper < np.inf).any())
+    start, box = starting(f, p0, bounds)
     x, y, errors = clean(xdata, ydata, sigma, check_finite=check_finite, nan_policy=nan_policy)
-    asked = settled(method, jac, settings, len(start), bounded=bounded)
+    asked = settled(method, jac, settings, len(start), bounded=box is not None)
     if asked.method == "lm" and y.size != 1 and len(start) > y.size:
         raise TypeError(
             f"The number of func parameters={len(start)} must not exceed the number of data points={y.size}"
@@ -113,19 +116,17 @@ def curve_fit(
         warnings.warn(
             "absolute_sigma=True without sigma takes the error of every point to be 1", stacklevel=2
         )
-    with np.errstate(
-        all="ignore"
-    ):  # a step into overflow is refused; no warning from inside is the caller's business
+    with np.errstate(all="ignore"):  # a step into overflow is refused: nothing the caller should be warned of
         seen = observed(f, x, y, errors, start=start)
-        found = _fitted(seen, start, (lower, upper), asked)
-        pcov = _covariance(found, seen, asked, absolute=absolute_sigma)
+        found = _fitted(seen, start, box, asked)
+        pcov = _covariance(found, asked, absolute=absolute_sigma)
     if not np.isfinite(pcov).all():
         warnings.warn(
             "Covariance of the parameters could not be estimated", optimize.OptimizeWarning, stacklevel=2
         )
     if not full_output:
         return found.parameters, pcov
-    return found.parameters, pcov, _details(found, asked), found.message, found.ier
+    return found.parameters, pcov, _details(found, asked), _message(found, asked), found.ier
 
 
 # ---------------------------------------------------------------------------- solving
@@ -143,8 +144,12 @@ class _Found:
         Weighted, there.
     cost : float
         What was made small: their sum of squares, or of the loss.
-    jacobian : (m, k) or (k, k)
-        Of the residuals, or the R of its QR factors, for the covariance.
+    jacobian : (m, k)
+        Of the residuals.
+    inverse : (k, k) or None
+        (JᵀJ)⁻¹; None where it does not exist.
+    ier : int
+        SciPy's number for the reason to end.
     minpack : mapping
         fjac, ipvt and qtf, where MINPACK ran.
     """
@@ -153,13 +158,13 @@ class _Found:
     residuals: Array
     cost: float
     jacobian: Array
+    inverse: Array | None
     evaluations: int
-    message: str
     ier: int
-    minpack: Mapping[str, Array]
+    minpack: Mapping[str, Array] = field(default_factory=dict)
 
 
-def _fitted(seen: Observed, start: Array, bounds: tuple[Array, Array], asked: Asked) -> _Found:
+def _fitted(seen: Observed, start: Array, box: Box | None, asked: Asked) -> _Found:
     """Return the minimum, found with exact derivatives where the function can be traced.
 
     Raises
@@ -171,21 +176,18 @@ def _fitted(seen: Observed, start: Array, bounds: tuple[Array, Array], asked: As
     """
     if not np.isfinite(seen.first - seen.y).all():
         _refuse(seen, start, asked)
-    trace = traced(seen, start, beside(start, *bounds)) if asked.jac is None and asked.step is None else None
+    trace = traced(seen, start, box) if asked.jac is None and asked.step is None else None
     if trace is not None:
         problem = ModelProblem(trace.kernel, trace.columns, seen.y, seen.weight, start)
-        found = _solved(problem, start, bounds, asked, linear=len(trace.kernel.graph.linear) == len(start))
+        found = _solved(problem, start, box, asked, linear=len(trace.kernel.graph.linear) == len(start))
         if trace.agrees(seen, found.parameters, seen.value(found.parameters)):
             return found
-    kernel, calls = _untraced(seen, start, bounds, asked)
-    problem = ModelProblem(kernel, [seen.y], seen.y, seen.weight, start)
-    return _solved(problem, start, bounds, asked, calls=calls)
+    problem = ModelProblem(_untraced(seen, start, box, asked), [seen.y], seen.y, seen.weight, start)
+    return _solved(problem, start, box, asked)
 
 
-def _untraced(
-    seen: Observed, start: Array, bounds: tuple[Array, Array], asked: Asked
-) -> tuple[Supplied | Differences, int]:
-    """Return the function with derivatives from the caller or by differences, and how many calls MINPACK would count.
+def _untraced(seen: Observed, start: Array, box: Box | None, asked: Asked) -> Supplied | Differences:
+    """Return the function with derivatives from the caller, or by differences.
 
     Autograd on whole columns was measured, too: forward mode takes 720 µs for the Jacobian of two parameters and 50
     points, as long as three whole fits by SciPy, and these differences agree with it to 1e-9.
@@ -193,84 +195,160 @@ def _untraced(
     value = remembering(seen.value, start, seen.first)
     jac = asked.jac
     if jac is not None:
-        return Supplied(value, remembering(lambda p: jac(seen.x, *p))), 1
-    return Differences(value, *bounds, seen.precision, asked.step), 1 + len(start)
+        return Supplied(value, remembering(lambda p: jac(seen.x, *p)))
+    return Differences(
+        value,
+        box or Box(np.full_like(start, -np.inf), np.full_like(start, np.inf)),
+        seen.precision,
+        asked.step,
+    )
 
 
 def _solved(
-    problem: ModelProblem,
-    start: Array,
-    bounds: tuple[Array, Array],
-    asked: Asked,
-    *,
-    calls: int = 1,
-    linear: bool = False,
+    problem: ModelProblem, start: Array, box: Box | None, asked: Asked, *, linear: bool = False
 ) -> _Found:
     """Return the minimum that a solver reaches from the start.
 
     Raises
     ------
     RuntimeError
-        If derivatives are not finite.
+        If derivatives are not finite, or the sum of squares is not.
     """
-    plain = not asked.loss.robust and Box.around(bounds) is None
-    if linear and plain:
-        found = _of(problem, closed_form(problem, start), asked)
+    if linear and box is None and not asked.loss.robust:
+        found = _by_one_solve(problem, start, asked)
     elif asked.method == "lm":
-        found = _refined(problem, _by_minpack(problem, start, asked, calls))
+        found = _by_minpack(problem, start, asked)
     else:
-        found = _by_gradfit(problem, start, bounds, asked)
-    if not (np.isfinite(found.cost) and np.isfinite(found.jacobian).all()):
+        found = _by_gradfit(problem, start, box, asked)
+    if not np.isfinite(found.jacobian).all():
         raise RuntimeError("Optimal parameters not found: f has no finite derivatives on the way from p0")
+    if not np.isfinite(found.cost):
+        raise RuntimeError(
+            "Optimal parameters not found: the sum of squares overflows; divide ydata by a power of 10"
+        )
     return found
 
 
-def _by_minpack(problem: ModelProblem, start: Array, asked: Asked, calls: int) -> _Found:
-    """Return where MINPACK's walk ends, as SciPy's does: in the same valley, by the same rules, with better derivatives.
+def _by_one_solve(problem: ModelProblem, start: Array, asked: Asked) -> _Found:
+    """Return the minimum of a function that is linear in every parameter."""
+    r, J = problem.residual_jacobian(start)
+    ier = 1 if asked.method == "lm" else 2
+    factor = factorise(J, r) if np.isfinite(r).all() else None
+    if factor is None or factor.s[-1] < WELL * factor.s[0]:
+        outcome = closed_form(problem, start)
+        r, J = outcome.end or (r, J)
+        return _Found(outcome.parameters, r, outcome.loss, J, _inverse(J), outcome.evaluations, ier)
+    h = factor.newton_step()
+    r = r + J @ h
+    return _Found(start + h, r, float(r @ r), J, _inverse(J, factor), 1, ier)
 
-    gradfit's own walk may end in another minimum, which a stand-in for SciPy must not; and SciPy's tests compare pcov with
-    that of MINPACK's last Jacobian to 2e-7, while its fit stops 1.6e-6 away from the minimum.
+
+def _by_minpack(problem: ModelProblem, start: Array, asked: Asked) -> _Found:
+    """Return where MINPACK's walk ends, as SciPy's does, and a little further.
+
+    By the same rules it ends in the same valley; gradfit's own walk may end in another, which a stand-in for SciPy must
+    not. Without exact derivatives MINPACK makes its own differences first, which call the function least. Where they
+    deceived it (a function that computes in float32, a narrow peak far from 0), it walks again with those that fit.
+    """
+    model = problem.model
+    residual, slopes = _together(problem) if isinstance(model, NumpyKernel) else _separately(problem)
+    if not isinstance(model, Differences):
+        return _further(_walked(residual, slopes, start, asked, own=False), residual, slopes)
+    if asked.step is not None:
+        return _walked(residual, slopes, start, asked, own=True)
+    if model.precision <= EPS:
+        found = _walked(residual, slopes, start, asked, own=True)
+        if _left(found) <= 1e-6:
+            return _further(found, residual, slopes, turns=1)
+    found = _walked(residual, slopes, start, asked, own=False, calls=1 + len(start))
+    return _further(found, residual, slopes, turns=1)
+
+
+def _walked(
+    residual: OfParameters, slopes: OfParameters, start: Array, asked: Asked, *, own: bool, calls: int = 1
+) -> _Found:
+    """Return where MINPACK ends; with its own differences, or with a Jacobian that counts for so many calls.
 
     Raises
     ------
     RuntimeError
         If it does not end at a minimum.
     """
-    residual = remembering(problem.residual)
-    slopes = remembering(lambda p: problem.residual_jacobian(p)[1])
-    most = max(asked.limit // calls, 1)
-    p, _, info, message, ier = optimize.leastsq(
-        residual, start, Dfun=slopes, full_output=True, maxfev=most, **asked.minpack
+    derivatives: dict[str, Any] = {"epsfcn": asked.step and asked.step**2} if own else {"Dfun": slopes}
+    end: Any = optimize.leastsq(
+        residual, start, full_output=True, maxfev=max(asked.limit // calls, 1), **derivatives, **asked.minpack
     )
-    if ier == 5:
+    p, inverse, info, message, reason = end
+    if reason == 5:
         raise RuntimeError(asked.exhausted)
-    if ier not in _ENDS:
+    if reason not in _ENDS:
         raise RuntimeError(f"Optimal parameters not found: {message}")
-    k = len(p)
-    R = np.empty((k, k))
-    R[:, info["ipvt"]] = np.triu(info["fjac"].T[:k])
-    r = info["fvec"]
-    return _Found(p, r, float(r @ r), R, calls * info["nfev"], message, _ENDS[ier], info)
+    r, J = residual(p), slopes(p)
+    if not _inverts(inverse, J):
+        inverse = _inverse(J)
+    return _Found(p, r, float(r @ r), J, inverse, calls * info["nfev"], _ENDS[reason], info)
 
 
-#: MINPACK's reasons to end; 6 to 8 are tolerances below rounding, which is where the fit goes anyway
-_ENDS = {1: 1, 2: 2, 3: 3, 4: 4, 6: 1, 7: 2, 8: 4}
+def _inverts(inverse: Array | None, J: Array) -> bool:
+    """Return whether MINPACK's (JᵀJ)⁻¹, which is that of its last step but one, is right to 1e-5 at the end.
+
+    It saves a factorisation, and SciPy's tests compare pcov with it to 2e-7.
+    """
+    if inverse is None:
+        return False
+    error = np.sqrt(np.diagonal(inverse))
+    unit = J * error
+    product = inverse / np.multiply.outer(error, error) @ (unit.T @ unit)
+    return bool(np.abs(product - np.eye(len(error))).max() <= 1e-5)
 
 
-def _refined(problem: ModelProblem, found: _Found) -> _Found:
-    """Return the fit after one undamped step: from a part in 1e8 to rounding, where it was almost there."""
-    r, J = problem.residual_jacobian(found.parameters)
-    if not np.isfinite(r).all() or not np.isfinite(J).all():
+def _further(found: _Found, residual: OfParameters, slopes: OfParameters, turns: int = 30) -> _Found:
+    """Return the fit some undamped steps further: MINPACK stops at a part in 1e8 of the cost, this at rounding."""
+    p, r, J, cost, inverse = found.parameters, found.residuals, found.jacobian, found.cost, found.inverse
+    if inverse is None:
         return found
-    p = found.parameters + factorise(J, r).newton_step()
-    r = problem.residual(p)
-    cost = float(r @ r)
-    if not cost <= found.cost * (1 + 1e-12):
-        return found
-    return replace(found, parameters=p, residuals=r, cost=cost, evaluations=found.evaluations + 1)
+    last = np.inf
+    for turn in range(turns):
+        J = slopes(p) if turn else J
+        slope = J.T @ r
+        h = inverse @ slope
+        promise = float(slope @ h)
+        if not promise < 0.5 * last:
+            break
+        if promise <= 1e-12 * cost:  # so small that residuals follow the tangent
+            p, r = p - h, r - J @ h
+            cost = float(r @ r)
+            break
+        moved = residual(p - h)
+        after = float(moved @ moved)
+        if not after <= cost * (1 + 1e-13):
+            break
+        p, r, cost, last = p - h, moved, after, promise
+    inverse = inverse if J is found.jacobian or _inverts(inverse, J) else _inverse(J)
+    return replace(found, parameters=p, residuals=r, cost=cost, jacobian=J, inverse=inverse)
 
 
-def _by_gradfit(problem: ModelProblem, start: Array, bounds: tuple[Array, Array], asked: Asked) -> _Found:
+def _left(found: _Found) -> float:
+    """Return the share of the cost that a Gauss-Newton step could still remove."""
+    if not np.isfinite(found.jacobian).all() or found.cost == 0:
+        return 0.0
+    factor = factorise(found.jacobian, found.residuals)
+    z = factor.z[: factor.rank()]
+    return float(z @ z) / found.cost
+
+
+def _separately(problem: ModelProblem) -> tuple[OfParameters, OfParameters]:
+    """Return residuals and Jacobian as functions; derivatives that cost calls are had only where MINPACK wants them."""
+    return remembering(problem.residual), remembering(lambda p: problem.residual_jacobian(p)[1])
+
+
+def _together(problem: ModelProblem) -> tuple[OfParameters, OfParameters]:
+    """Return residuals and Jacobian as functions; a trace gives both for little more than one of them."""
+    both = remembering(problem.residual_jacobian)
+    return lambda p: both(p)[0], lambda p: both(p)[1]
+
+
+def _by_gradfit(problem: ModelProblem, start: Array, box: Box | None, asked: Asked) -> _Found:
     """Return where gradfit's Levenberg-Marquardt ends, inside the bounds.
 
     Raises
@@ -281,23 +359,16 @@ def _by_gradfit(problem: ModelProblem, start: Array, bounds: tuple[Array, Array]
         As SciPy's fit does, which has nothing to return either.
     """
     settings = LM(max_iterations=asked.limit)
-    outcome = minimise(problem, start, bounds=bounds, loss=asked.loss, settings=settings, watch=_watch(asked))
+    outcome = minimise(problem, start, bounds=box, loss=asked.loss, settings=settings, watch=_watch(asked))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.status == "max-iterations":
         raise RuntimeError(asked.exhausted)
-    return _of(problem, outcome, asked)
-
-
-def _of(problem: ModelProblem, outcome: Outcome, asked: Asked) -> _Found:
-    r, J = outcome.end if outcome.end is not None else problem.residual_jacobian(outcome.parameters)
-    if asked.method == "lm":
-        message = f"Both actual and predicted relative reductions in the sum of squares\n  are at most {asked.ftol:f}"
-        ier = 1
-    else:
-        ier = 2 if outcome.converged else 3
-        message = f"`{'ftol' if ier == 2 else 'xtol'}` termination condition is satisfied."
-    return _Found(outcome.parameters, r, outcome.loss, J, outcome.evaluations, message, ier, {})
+    r, J = outcome.end or problem.residual_jacobian(outcome.parameters)
+    if asked.loss.robust:  # the Gauss-Newton matrix of the loss, as in least_squares
+        J = J * np.sqrt(np.maximum(asked.loss.curvature(r)[1], EPS))[:, None]
+    ier = 2 if outcome.converged else 3
+    return _Found(outcome.parameters, r, outcome.loss, J, _inverse(J), outcome.evaluations, ier)
 
 
 def _watch(asked: Asked) -> Callable[[int, float, Array], bool]:
@@ -358,30 +429,51 @@ def _refuse(seen: Observed, start: Array, asked: Asked) -> NoReturn:
 # ---------------------------------------------------------------------------- what comes back
 
 
-def _covariance(found: _Found, seen: Observed, asked: Asked, *, absolute: bool) -> Array:
-    """Return SciPy's pcov (k, k), infinite where it is not known.
+def _inverse(J: Array, factor: Factor | None = None) -> Array | None:
+    """Return (JᵀJ)⁻¹ (k, k), None where it does not exist.
 
     References
     ----------
     .. [1] Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.5: SVD of scaled columns, not an inverted J.T @ J.
     """
-    jacobian = found.jacobian
-    if asked.loss.robust:  # the Gauss-Newton matrix of the loss, as in least_squares
-        jacobian = jacobian * np.sqrt(np.maximum(asked.loss.curvature(found.residuals)[1], EPS))[:, None]
-    n, k = len(seen.y), len(found.parameters)
-    factor = factorise(jacobian, jacobian[:, 0])
-    if factor.rank() == k:
-        half = (factor.vt.T / factor.s) / factor.norm[:, None]
-        pcov = half @ half.T
-    elif asked.method == "lm":
-        return np.full((k, k), np.inf)
-    else:  # SciPy's choice for the other methods: the Moore-Penrose inverse
-        _, s, vt = np.linalg.svd(jacobian, full_matrices=False)
+    if not np.isfinite(J).all():
+        return None
+    factor = factor or factorise(J, J[:, 0])
+    if factor.rank() < J.shape[1]:
+        return None
+    half = (factor.vt.T / factor.s) / factor.norm[:, None]
+    return half @ half.T
+
+
+def _covariance(found: _Found, asked: Asked, *, absolute: bool) -> Array:
+    """Return SciPy's pcov (k, k), infinite where it is not known."""
+    n, k = found.jacobian.shape
+    inverse = found.inverse
+    if (
+        inverse is None and asked.method != "lm"
+    ):  # SciPy's choice for these methods: the Moore-Penrose inverse
+        _, s, vt = np.linalg.svd(found.jacobian, full_matrices=False)
         kept = s > EPS * max(n, k) * s[0]
-        pcov = (vt[kept].T / s[kept] ** 2) @ vt[kept]
-    if not absolute:
-        pcov = pcov * (found.cost / (n - k)) if n > k else np.full((k, k), np.inf)
+        inverse = (vt[kept].T / s[kept] ** 2) @ vt[kept]
+    if inverse is None or (not absolute and n <= k):
+        return np.full((k, k), np.inf)
+    pcov = inverse if absolute else inverse * (found.cost / (n - k))
     return pcov if np.isfinite(pcov).all() else np.full((k, k), np.inf)
+
+
+def _message(found: _Found, asked: Asked) -> str:
+    """Return SciPy's sentence for its number."""
+    if asked.method != "lm":
+        return f"`{'ftol' if found.ier == 2 else 'xtol'}` termination condition is satisfied."
+    return {
+        1: f"Both actual and predicted relative reductions in the sum of squares\n  are at most {asked.ftol:f}",
+        2: "The relative error between two consecutive iterates is at most xtol",
+        3: f"Both actual and predicted relative reductions in the sum of squares\n  are at most {asked.ftol:f} and "
+        "the relative error between two consecutive iterates is at \n  most xtol",
+    }.get(
+        found.ier,
+        "The cosine of the angle between func(x) and any column of the\n  Jacobian is at most gtol in absolute value",
+    )
 
 
 def _details(found: _Found, asked: Asked) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradfit.errors import DataError, OptionError
 from gradfit.loss import Loss
+from gradfit.solve.lm import Box
 
 Array = NDArray[np.float64]
 Function = Callable[..., object]
@@ -20,45 +22,63 @@ EPS = float(np.finfo(np.float64).eps)
 # ---------------------------------------------------------------------------- start and bounds
 
 
-def _parameter_names(f: Function) -> list[str]:
+def _parameter_names(f: Function) -> tuple[str, ...]:
+    if (
+        isinstance(f, FunctionType) and not f.__dict__
+    ):  # nothing is wrapped: its code tells, ten times as fast
+        return f.__code__.co_varnames[1 : f.__code__.co_argcount]
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in inspect.signature(f).parameters.values() if p.kind in kinds][1:]
+    return tuple(p.name for p in inspect.signature(f).parameters.values() if p.kind in kinds)[1:]
 
 
-def starting(f: Function, p0: ArrayLike | None, bounds: Any) -> tuple[Array, Array, Array]:
-    """Return the start values (k,) and the bounds, each (k,).
+def starting(f: Function, p0: ArrayLike | None, bounds: Any) -> tuple[Array, Box | None]:
+    """Return the start values (k,) and the bounds, None where every side is open.
 
     Raises
     ------
     OptionError
         If their number cannot be known, bounds do not fit or are reversed, or the start lies outside them.
     """
-    if p0 is not None and np.iscomplexobj(p0):
+    given = None if p0 is None else np.asarray(p0)
+    if given is not None and given.dtype.kind == "c":
         raise OptionError("`x0` must be real: p0 holds complex numbers")
-    given = None if p0 is None else np.array(p0, dtype=np.float64).ravel()
-    count = len(_parameter_names(f)) if given is None else len(given)
-    if count == 0:
+    start = np.ones(len(_parameter_names(f))) if given is None else given.astype(np.float64).ravel()
+    if len(start) == 0:
         raise OptionError(
             "Unable to determine number of fit parameters.", remedy="Give start values: p0=[1, 1]"
         )
-    lower, upper = (
-        np.asarray(end, dtype=np.float64)
-        for end in ((bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds)
-    )
-    lower, upper = (np.full(count, end) if end.ndim == 0 else end for end in (lower, upper))
-    if lower.shape != (count,) or upper.shape != (count,):
+    if not np.isfinite(start).all():
+        raise OptionError(f"`p0` must be finite, and is {start.tolist()}")
+    box = _box(bounds, len(start))
+    if box is None:
+        return start, None
+    return (_feasible(box) if given is None else _inside(f, start, box)), box
+
+
+def _box(bounds: Any, k: int) -> Box | None:
+    """Return the bounds of SciPy's pair, or of its Bounds; None where every side is open.
+
+    Raises
+    ------
+    OptionError
+        If they do not fit k parameters, or are reversed.
+    """
+    lower, upper = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
+    lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+    if lower.shape not in ((), (k,)) or upper.shape not in ((), (k,)):
         raise OptionError(
-            f"Inconsistent shapes between bounds and `x0`: {lower.shape} and {upper.shape} for {count} parameters"
+            f"Inconsistent shapes between bounds and `x0`: {lower.shape} and {upper.shape} for {k} parameters"
         )
     if not (lower < upper).all():
         raise OptionError("Each lower bound must be strictly less than each upper bound.")
-    if given is None:
-        return _feasible(lower, upper), lower, upper
-    return _inside(f, given, lower, upper), lower, upper
+    if lower.max() == -np.inf and upper.min() == np.inf:
+        return None
+    return Box(np.array(np.broadcast_to(lower, (k,))), np.array(np.broadcast_to(upper, (k,))))
 
 
-def _feasible(lower: Array, upper: Array) -> Array:
+def _feasible(box: Box) -> Array:
     """Return SciPy's start without p0: the middle of the bounds, one beyond the only bound, or 1."""
+    lower, upper = box
     low, high = np.isfinite(lower), np.isfinite(upper)
     start = np.ones_like(lower)
     start[low & high] = 0.5 * lower[low & high] + 0.5 * upper[low & high]
@@ -67,21 +87,19 @@ def _feasible(lower: Array, upper: Array) -> Array:
     return start
 
 
-def _inside(f: Function, given: Array, lower: Array, upper: Array) -> Array:
-    if not np.isfinite(given).all():
-        raise OptionError(f"`p0` must be finite, and is {given.tolist()}")
-    slack = 1e-12 * np.maximum(1.0, np.abs(given))  # what only rounding puts outside is meant to be inside
-    outside = (given < lower - slack) | (given > upper + slack)
+def _inside(f: Function, start: Array, box: Box) -> Array:
+    slack = 1e-12 * np.maximum(1.0, np.abs(start))  # what only rounding puts outside is meant to be inside
+    outside = (start < box.lower - slack) | (start > box.upper + slack)
     if outside.any():
         j = int(np.argmax(outside))
         names = _parameter_names(f)
         name = f" ({names[j]})" if j < len(names) else ""
         raise OptionError(
             "Initial guess is outside of provided bounds: `x0` is infeasible, for "
-            f"p0[{j}]{name} = {given[j]:g} does not lie within {lower[j]:g} to {upper[j]:g}",
+            f"p0[{j}]{name} = {start[j]:g} does not lie within {box.lower[j]:g} to {box.upper[j]:g}",
             remedy="Move it inside, or widen the bounds",
         )
-    return np.clip(given, lower, upper)
+    return np.clip(start, box.lower, box.upper)
 
 
 # ---------------------------------------------------------------------------- data

@@ -16,6 +16,7 @@ from gradfit.errors import DataError, ModelError, ShapeError
 from gradfit.kernel import NumpyKernel
 from gradfit.model import name_of, shape_error
 from gradfit.scipy_arguments import EPS, Function
+from gradfit.solve.lm import Box
 from gradfit.trace import UntraceableError, on_tensors, trace
 
 Array = NDArray[np.float64]
@@ -80,22 +81,26 @@ def observed(f: Function, x: Any, y: Array, errors: Array | None, *, start: Arra
     """
     first = _call(f, x, start)
     value = _numbers(first, f)
-    rows = _rows(value.shape, y, f)
-    y = np.array(np.broadcast_to(y.ravel(), (rows,)))
+    if value.ndim == 1 and value.shape == y.shape:
+        rows = len(y)
+    else:
+        rows = _rows(value.shape, y, f)
+        value, y = (np.array(np.broadcast_to(part, (rows,))) for part in (value, y))
     dtype = getattr(first, "dtype", None)
     precision = float(np.finfo(dtype).eps) if dtype in (np.float32, np.float16) else EPS
-    return Observed(f, x, y, _weight(errors, rows), np.array(np.broadcast_to(value, (rows,))), precision)
+    return Observed(f, x, y, _weight(errors, rows), value, precision)
 
 
 def remembering(
-    function: Callable[[Array], Array], place: Array | None = None, value: Array | None = None
-) -> Callable[[Array], Array]:
+    function: Callable[[Array], Any], place: Array | None = None, value: object = None
+) -> Callable[[Array], Any]:
     """Return the function, which is not called again for the parameters of its last call; SciPy promises that."""
-    last: list[Any] = [place, value]
+    last: list[Any] = [None if place is None else place.tobytes(), value]
 
-    def remembered(parameters: Array) -> Array:
-        if last[0] is None or not np.array_equal(last[0], parameters):
-            last[:] = parameters.copy(), function(parameters)
+    def remembered(parameters: Array) -> Any:
+        here = parameters.tobytes()
+        if last[0] != here:
+            last[:] = here, function(parameters)
         return last[1]
 
     return remembered
@@ -191,11 +196,12 @@ class Traced:
     def agrees(self, seen: Observed, parameters: Array, value: Array) -> bool:
         """Return whether the trace gives the function's value (m,) at these parameters, but for rounding."""
         mine = self.kernel.value(self.columns, parameters)
-        tolerance = max(1e-9, 64 * seen.precision)
-        size = np.abs(value)
-        if (np.abs(mine - value) <= tolerance * (size + 0.1 * size.max(initial=0.0))).all():
-            return True
-        return bool(np.allclose(mine, value, rtol=tolerance, atol=0.0, equal_nan=True))  # where there are NaN
+        tolerance = max(1e-10, 64 * seen.precision)
+        gap, size = mine - value, float(value @ value)
+        if 0 < size < np.inf:
+            return float(gap @ gap) <= tolerance**2 * size
+        most = float(np.max(np.abs(value), initial=0.0, where=np.isfinite(value)))
+        return np.allclose(mine, value, rtol=tolerance, atol=tolerance * most, equal_nan=True)
 
 
 @dataclass(frozen=True)
@@ -210,37 +216,35 @@ class _Known:
 _TRACES: "WeakKeyDictionary[object, dict[tuple[int, int], _Known]]" = WeakKeyDictionary()
 
 
-def traced(seen: Observed, start: Array, place: Array) -> Traced | None:
+def traced(seen: Observed, start: Array, box: Box | None) -> Traced | None:
     """Return the trace of the function where both agree on the data; None where they do not, or there is none.
 
-    They are compared at the start, where the value is known, and at a place beside it; the caller compares them at the
-    end. A known trace may be that of an older function with the same code and other constants: then the function is
-    traced again.
+    They are compared beside the start, where no parameter has a special value; the caller compares them at the end.
     """
     columns = seen.columns()
     if columns is None:
         return None
     traces, key = _traces(seen.f), (len(columns) if np.ndim(seen.x) > 1 else 0, len(start))
     known = traces.get(key)
-    if known is not None:
-        found = known.kernel and Traced(known.kernel, columns)
-        if found is None or _agree(found, seen, start, place):
-            return found
-        if known.changes == _MOST_TRACES:
-            return None
-    kernel = _trace(seen.f, *key)
-    traces[key] = _Known(kernel, 0 if known is None else known.changes + 1)
-    found = kernel and Traced(kernel, columns)
-    return found if found and _agree(found, seen, start, place) else None
-
-
-def _agree(found: Traced, seen: Observed, start: Array, place: Array) -> bool:
-    if not found.agrees(seen, start, seen.first):
-        return False
+    if known is None:
+        known = traces[key] = _Known(_trace(seen.f, *key))
+    if known.kernel is None:
+        return None
+    place = _beside(start, box)
     try:
-        return found.agrees(seen, place, seen.value(place))
+        real = seen.value(place)
     except Exception:  # noqa: BLE001  the caller's function, at a place the caller did not choose: it may raise anything
-        return False
+        return None
+    found = Traced(known.kernel, columns)
+    if found.agrees(seen, place, real):
+        return found
+    if (
+        known.changes < _MOST_TRACES
+    ):  # the trace may be that of an older function with this code and other constants
+        kernel = _trace(seen.f, *key) or known.kernel
+        traces[key] = _Known(kernel, known.changes + 1)
+        found = Traced(kernel, columns)
+    return found if found.agrees(seen, place, real) else None
 
 
 def _traces(f: Any) -> dict[tuple[int, int], _Known]:
@@ -267,10 +271,13 @@ def _trace(f: Function, predictors: int, k: int) -> NumpyKernel | None:
         return None
 
 
-def beside(start: Array, lower: Array, upper: Array) -> Array:
+def _beside(start: Array, box: Box | None) -> Array:
     """Return a place (k,) near the start and inside the bounds, where no parameter keeps a value that may be special."""
-    below, above = start - lower, upper - start
-    step = np.minimum(np.where(start == 0, 1e-3, 0.01 * np.abs(start)), np.maximum(above, below) / 2)
+    step = 0.01 * start + 1e-3 * (start == 0)
+    if box is None:
+        return start + step
+    below, above = start - box.lower, box.upper - start
+    step = np.minimum(np.abs(step), 0.5 * np.maximum(below, above))
     return start + np.where(above >= below, step, -step)
 
 
@@ -283,6 +290,7 @@ class Supplied:
 
     function: Callable[[Array], Array]
     jac: Callable[[Array], Any]
+    name: str = "numpy (derivatives from the caller)"
 
     def value(self, columns: Sequence[Array], parameters: Array) -> Array:  # noqa: ARG002  a kernel's signature
         """Return the model (n,) for parameters (k,)."""
@@ -297,7 +305,7 @@ class Supplied:
             If the derivatives have another shape.
         """
         value = self.value(columns, parameters)
-        slopes = self.jac(np.asarray(parameters, dtype=np.float64))
+        slopes: Any = self.jac(np.asarray(parameters, dtype=np.float64))
         slopes = np.asarray(slopes.toarray() if hasattr(slopes, "toarray") else slopes, dtype=np.float64)
         expected = (len(value), len(parameters))
         if slopes.shape != expected:
@@ -322,8 +330,8 @@ class Differences:
     ----------
     function : callable
         Parameters (k,) -> values (n,).
-    lower, upper : (k,)
-        Never crossed.
+    box : Box
+        Never left.
     precision : float
         Relative rounding of the function.
     step : float or None
@@ -331,10 +339,10 @@ class Differences:
     """
 
     function: Callable[[Array], Array]
-    lower: Array
-    upper: Array
+    box: Box
     precision: float
     step: float | None = None
+    name: str = "numpy (derivatives by differences)"
 
     def value(self, columns: Sequence[Array], parameters: Array) -> Array:  # noqa: ARG002  a kernel's signature
         """Return the model (n,) for parameters (k,)."""
@@ -344,49 +352,49 @@ class Differences:
         """Return the model (n,) and its derivatives by the parameters (n, k)."""
         p = np.asarray(parameters, dtype=np.float64)
         centre = self.value(columns, p)
-        return centre, np.stack([self._slope(p, j, centre) for j in range(len(p))]).T
-
-    def _slope(self, p: Array, j: int, centre: Array) -> Array:
-        size = (float(np.linalg.norm(centre - centre.mean())) + 1e-4 * float(np.linalg.norm(centre))) or 1.0
-        h = (self.step or float(np.cbrt(self.precision))) * (abs(float(p[j])) or 1.0)
-        slope, bend = self._parabola(p, j, h, centre)
-        for _ in range(_MOST_STEPS if self.step is None else 0):
-            longer = self._longer(
-                float(np.linalg.norm(slope)) * h / size, float(np.linalg.norm(bend)) * h * h / size
-            )
-            if longer == 1:
-                break
-            h *= longer
-            slope, bend = self._parabola(p, j, h, centre)
-        return slope
-
-    def _longer(self, change: float, curve: float) -> float:
-        """By what factor to change a step that moves the value by these shares of its size, straight and by bending."""
         best = float(np.cbrt(self.precision))
-        if not np.isfinite(change):
-            return 1e-2
-        if curve > 100 * best**2:
-            return max(best / float(np.sqrt(curve)), 1e-6)
-        return 1e3 if change < 1e-3 * best else 1.0
+        h = (self.step or best) * np.where(p == 0, 1.0, np.abs(p))
+        slopes, bends = self._parabolas(p, np.arange(len(p)), h, centre)
+        for _ in range(_MOST_STEPS if self.step is None else 0):
+            longer = self._longer(h, slopes, bends, centre)
+            wrong = np.flatnonzero(longer != 1)
+            if not len(wrong):
+                break
+            h = h * longer
+            slopes[wrong], bends[wrong] = self._parabolas(p, wrong, h[wrong], centre)
+        return centre, slopes.T
 
-    def _parabola(self, p: Array, j: int, h: float, centre: Array) -> tuple[Array, Array]:
-        """First derivative at p and half the second, by parameter j; both points inside the bounds."""
-        u, v = self._offsets(float(p[j]), j, h)
-        slope_u, slope_v = ((self._moved(p, j, t) - centre) / t for t in (u, v))
-        bend = (slope_v - slope_u) / (v - u)
-        return slope_u - u * bend, bend
+    def _longer(self, h: Array, slopes: Array, bends: Array, centre: Array) -> Array:
+        """Return by what factors (k,) the steps should be longer, from what they do to the value: straight, by bending."""
+        best = float(np.cbrt(self.precision))
+        spread = centre - centre.mean()
+        size = np.sqrt(spread @ spread) + 1e-4 * np.sqrt(centre @ centre) or 1.0
+        change = h / size * np.sqrt(np.einsum("kn,kn->k", slopes, slopes))
+        curve = h * h / size * np.sqrt(np.einsum("kn,kn->k", bends, bends))
+        longer = np.where(change < 1e-3 * best, 1e3, 1.0)
+        longer = np.where(curve > 100 * best**2, np.maximum(best / np.sqrt(curve), 1e-6), longer)
+        return np.where(np.isfinite(change), longer, 1e-2)
 
-    def _moved(self, p: Array, j: int, by: float) -> Array:
-        p = p.copy()
-        p[j] += by
-        return self.function(p)
+    def _parabolas(self, p: Array, which: NDArray[np.int64], h: Array, centre: Array) -> tuple[Array, Array]:
+        """Return the first and half the second derivatives (k, n) by some parameters; all points lie inside the bounds."""
+        u, v = self._offsets(p, which, h)
+        moved = np.empty((2, len(which), len(centre)))
+        for row, offsets in zip(moved, (u, v), strict=True):
+            for i, j in enumerate(which):
+                q = p.copy()
+                q[j] += offsets[i]
+                row[i] = self.function(q)
+        slope_u, slope_v = (moved[0] - centre) / u[:, None], (moved[1] - centre) / v[:, None]
+        bend = (slope_v - slope_u) / (v - u)[:, None]
+        return slope_u - u[:, None] * bend, bend
 
-    def _offsets(self, at: float, j: int, h: float) -> tuple[float, float]:
-        below, above = at - self.lower[j], self.upper[j] - at
-        h = max(h, 8 * float(np.spacing(abs(at))))
-        if min(below, above) >= h:
-            u, v = h, -h
-        else:
-            h = min(h, max(below, above) / 2)
-            u, v = (h, 2 * h) if above >= below else (-h, -2 * h)
-        return (at + u) - at, (at + v) - at  # as they are after rounding
+    def _offsets(self, p: Array, which: NDArray[np.int64], h: Array) -> tuple[Array, Array]:
+        """Return two offsets (k,) each, on both sides where there is room, as they are after rounding."""
+        at = p[which]
+        below, above = at - self.box.lower[which], self.box.upper[which] - at
+        h = np.maximum(h, 8 * np.spacing(np.abs(at)))
+        near = np.minimum(below, above) < h
+        h = np.where(near, np.minimum(h, 0.5 * np.maximum(below, above)), h)
+        u = np.where(near & (below > above), -h, h)
+        v = np.where(near, 2 * u, -u)
+        return (at + u) - at, (at + v) - at

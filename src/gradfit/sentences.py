@@ -13,6 +13,7 @@ from gradfit.notation import (
     interval_text,
     level_percent,
     listing,
+    near_one,
     p_value,
     percent,
     places,
@@ -23,7 +24,7 @@ from gradfit.notation import (
     times_in,
     with_unit,
 )
-from gradfit.view import straight, unit_of
+from gradfit.view import scale_of, straight, unit_of
 
 if TYPE_CHECKING:
     from gradfit.diagnose import Finding
@@ -159,7 +160,7 @@ def _where(result: "FitResult") -> str:
         return f", at inputs like those of the {spelled(result.n)} rows"
     name = next(iter(result.inputs))
     x = result.data.columns[name]
-    ends = with_unit(dated(reach(float(x.min()), float(x.max())), name), unit_of(result, name))
+    ends = with_unit(dated(reach(float(x.min()), float(x.max())), name), scale_of(result, name))
     return f", for {name} from {ends}" if " to " in ends else f", at {name} = {ends}"
 
 
@@ -266,9 +267,8 @@ def more_errors(result: "FitResult", moves: Derivatives, more: int = MORE) -> di
     if len(result.inputs) != 1 or not known or result.data.cholesky is not None:
         return {}
     x, sigma = result.data.columns[result.inputs[0]], result.data.sigma
-    J = np.column_stack([column / np.abs(column).max(initial=1e-300) for column in known.values()])
-    if sigma is not None:
-        J *= (sigma.min() / sigma)[:, None]
+    weight = np.ones(result.n) if sigma is None else sigma.min() / sigma
+    J = np.column_stack([weight * (column / np.abs(column).max(initial=1e-300)) for column in known.values()])
     ends = np.repeat(J[[int(x.argmin()), int(x.argmax())]], more, axis=0)
     before, after = _inverse_lengths(J), _inverse_lengths(np.vstack([J, ends]))
     if before is None or after is None:
@@ -301,7 +301,7 @@ def _partner(result: "FitResult", parameter: "ParameterResult") -> str:
     if row.max(initial=0.0) < 0.95:
         return ""
     other = int(row.argmax())
-    value = fixed(float(result.correlation[names.index(parameter.name), other]), 2)
+    value = near_one(float(result.correlation[names.index(parameter.name), other]), 2)
     return f"; it moves with {names[other]} (correlation {value})"
 
 

@@ -5,10 +5,34 @@ import re
 from collections.abc import Sequence
 
 _OPTIONS = {"fixed": "fix"}  # the others have the argument's name
+_OWN = frozenset(
+    [
+        "start",
+        "bounds",
+        "fixed",
+        "sigma",
+        "weights",
+        "where",
+        "exclude",
+        "missing",
+        "response",
+        "sheet",
+        "loss",
+        "solver",
+        "lr",
+        "epochs",
+        "batch_size",
+        "scheduler",
+        "max_iterations",
+        "executor",
+        "level",
+        "seed",
+    ]
+)
 _POSITIONAL = frozenset({"model", "data", "x", "y"})
 _PLAIN = re.compile(r"[\w@%+=:,./-]+")
 _ARGUMENT = re.compile(
-    r"""\b[a-z_]+=(?:"[^"]*"|'[^']*'|\{[^{}]*\}|\[[^\[\]]*\]|\([^()]*\)|-?\d[\w.+-]*(?<![.])|[A-Z]\w*\([^()]*\))"""
+    r"""\b(?P<name>[a-z_]+)=(?:"[^"]*"|'[^']*'|\{[^{}]*\}|\[[^\[\]]*\]|\([^()]*\)|-?\d[\w.+-]*(?<![.])|[A-Z]\w*\([^()]*\))"""
 )
 
 
@@ -42,6 +66,8 @@ def _option(keyword: ast.keyword) -> str:
         return ""
     option = "--" + _OPTIONS.get(name, name).replace("_", "-")
     node = keyword.value
+    if name not in _OWN:  # a setting of the optimizer
+        return f"--set {quoted(f'{name}={_value(node)}')}" if _value(node) else ""
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         return option if node.value else option.replace("--", "--no-", 1)
     value = _value(node)
@@ -94,7 +120,7 @@ def arguments(text: str) -> list[str]:
     >>> arguments('To fit the other 93: missing="drop".')
     ['missing="drop"']
     """
-    return [match[0] for match in _ARGUMENT.finditer(text)]
+    return [match[0] for match in _ARGUMENT.finditer(text) if match["name"] in _OWN]
 
 
 def in_options(text: str) -> str:
@@ -103,7 +129,9 @@ def in_options(text: str) -> str:
     >>> in_options('To fit the other 93: missing="drop".')
     'To fit the other 93: --missing drop.'
     """
-    text = _ARGUMENT.sub(lambda match: as_option(match[0]) or match[0], text)
+    text = _ARGUMENT.sub(
+        lambda match: (as_option(match[0]) if match["name"] in _OWN else "") or match[0], text
+    )
     return re.sub(r"(--[\w-]+ [^\s()]+) \(\1\)", r"\1", text)
 
 

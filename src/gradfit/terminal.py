@@ -13,7 +13,7 @@ from gradfit.notation import (
     count,
     duration,
     fixed,
-    places,
+    near_one,
     significant,
     with_unit,
 )
@@ -68,7 +68,13 @@ def summary(
 
 
 def failure(
-    error: GradfitError, *, command: str = "", width: int = 80, color: bool = False, unicode: bool = True
+    error: GradfitError,
+    *,
+    command: str = "",
+    head: str = "Not fitted",
+    width: int = 80,
+    color: bool = False,
+    unicode: bool = True,
 ) -> str:
     """Return an error as text: what is wrong with which input, the place, the remedy, and the line to run.
 
@@ -78,14 +84,16 @@ def failure(
         What was raised.
     command : str
         The command that was run; the line to run is made from it where the remedy says how.
+    head : str
+        What did not happen.
     width, color, unicode
         As for `summary`.
     """
     page = Page(max(width, LEAST), color, unicode)
-    head = [page.span(f"{page.signs.verdicts['no']} Not fitted", "no"), Span("   ")]
-    message = fold(page.text(error.message.strip().removesuffix(".")), page.width - length(tuple(head)))
-    lines: list[Line] = [(*head, Span(message[0], "bold"))]
-    lines += [(Span(" " * length(tuple(head))), Span(rest, "bold")) for rest in message[1:]]
+    first = (page.span(f"{page.signs.verdicts['no']} {head}", "no"), Span("   "))
+    message = fold(page.text(error.message.strip().removesuffix(".")), page.width - length(first))
+    lines: list[Line] = [(*first, Span(message[0], "bold"))]
+    lines += [(Span(" " * length(first)), Span(rest, "bold")) for rest in message[1:]]
     remedy = in_options(error.remedy) if command else error.remedy
     said: list[Line] = (
         [(Span(f"  {line}"),) for line in fold(page.text(remedy), page.width - 2)] if remedy else []
@@ -144,32 +152,31 @@ def _said(result: "FitResult", command: str, page: Page) -> list[Line]:
         for j, part in enumerate(fold(page.text(text), page.width - 5)):
             lines.append((Span(f"  {i + 1 if j == 0 else ' '}  ", tone), Span(part)))
         if i < len(remedies):
-            lines += _run(_next(remedies[i], command), page, "     ")
+            lines += _next(remedies[i], command, page)
     return lines
 
 
-def _next(remedy: str, command: str) -> str:
-    """Return what to run for a remedy: the command with an option more, or a call of Python."""
-    if not remedy:
-        return ""
-    if not command:
-        return f"gradfit.fit(…, {remedy})" if arguments(remedy) else ""
-    option = as_option(remedy)
-    return f"{command} {option}" if option else ""
+def _next(remedy: str, command: str, page: Page) -> list[Line]:
+    """Return what to run for a remedy: the command with an option more, or a call of Python; else its words."""
+    option = as_option(remedy) if command else ""
+    if option:
+        return _run(f"{command} {option}", page, "     ")
+    if not command and arguments(remedy):
+        return _run(f"gradfit.fit(…, {remedy})", page, "     ")
+    return _labelled("Try", remedy, page, "     ") if remedy else []
 
 
 def _run(line: str, page: Page, indent: str) -> list[Line]:
     """Return a line to run; what does not fit is abbreviated to the command and its new options."""
-    if not line:
-        return []
-    text = page.text(line)
-    room = page.width - cells(indent) - 5
-    if cells(text) > room:
-        short = re.sub(r"^(\w+ \w+) .*?(?= --[a-z-]+ (?:\"[^\"]*\"|\S+)$)", r"\1 …", line)
-        text = page.text(short)
-    first, *rest = fold(text, room)
-    lines: list[Line] = [(Span(f"{indent}Run  ", "dim"), Span(first))]
-    return lines + [(Span(f"{indent}     {part}"),) for part in rest]
+    if line and cells(page.text(line)) > page.width - cells(indent) - 5:
+        line = re.sub(r"^(\w+ \w+) .*?(?= --[a-z-]+ (?:\"[^\"]*\"|\S+)$)", r"\1 …", line)
+    return _labelled("Run", line, page, indent) if line else []
+
+
+def _labelled(label: str, text: str, page: Page, indent: str) -> list[Line]:
+    first, *rest = fold(page.text(text), page.width - cells(indent) - cells(label) - 2)
+    lines: list[Line] = [(Span(f"{indent}{label}  ", "dim"), Span(first))]
+    return lines + [(Span(f"{indent}{' ' * cells(label)}  {part}"),) for part in rest]
 
 
 # ---------------------------------------------------------------------------- facts and files
@@ -183,7 +190,7 @@ def _facts(result: "FitResult", page: Page) -> list[Line]:
         unit = unit_of(result, result.response) if result.data.sigma is None else ""
         facts.append((label, with_unit(significant(result.scatter), unit)))
     if isfinite(result.r2) and result.inputs:
-        facts.append(("r²", _near_one(result.r2, 3)))
+        facts.append(("r²", near_one(result.r2, 3)))
     facts += _correlation(result)
     facts.append((_used(result), ""))
     said = facts if result.verdict != "no" else []
@@ -203,20 +210,7 @@ def _correlation(result: "FitResult") -> list[tuple[str, str]]:
     i, j = divmod(int(np.abs(strongest).argmax()), len(strongest))
     names = list(result.params)
     value = float(strongest[i, j])
-    return [(f"correlation of {names[i]} and {names[j]}", _near_one(value, 2))]
-
-
-def _near_one(value: float, decimals: int) -> str:
-    """Return a share or a correlation; next to one with two digits of what is missing, at most six decimals.
-
-    >>> _near_one(-0.961, 2), _near_one(0.99998162, 3), _near_one(1 - 1e-12, 3), _near_one(1.0, 3)
-    ('−0.96', '0.999982', '0.999999', '1.000')
-    """
-    missing = 1 - abs(value)
-    if 0 < missing < 0.5 * 10.0**-decimals:
-        decimals = min(max(places(missing), decimals), 6)
-        value = min(abs(value), 1 - 10.0**-6) * (1 if value > 0 else -1)
-    return fixed(value, decimals)
+    return [(f"correlation of {names[i]} and {names[j]}", near_one(value, 2))]
 
 
 def _used(result: "FitResult") -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradfit.result import FitResult, ParameterResult
 
 _WIDE = 100  # columns from which bars grow
+_HALVES = (16, 12, 8)  # columns from the middle of a bar to its end
 _LONGEST = 24  # columns for the name of a parameter
 
 
@@ -95,8 +96,9 @@ def parameter_table(result: "FitResult", page: Page) -> list[Line]:
         if any(row.interval for row in rows)
         else [],
     ]
-    bars = _bars(rows, page) if result.verdict != "no" else []
-    return _laid_out([["", *names], *columns], rows, bars, page)
+    kept, room = _kept([["", *names], *(column for column in columns if column)], page)
+    bars = _bars(rows, room - 3, page) if result.verdict != "no" else []
+    return _laid_out(kept, rows, bars)
 
 
 def _column(texts: list[str], most: int) -> list[str]:
@@ -139,50 +141,58 @@ def _halves(number: str) -> tuple[str, str]:
     return number[:place], number[place:]
 
 
-def _laid_out(columns: list[list[str]], rows: list[Row], bars: list[str], page: Page) -> list[Line]:
-    """Return the table in as many of its columns as there is room for; bars go first, then units."""
-    columns = [column for column in columns if column]
+def _kept(columns: list[list[str]], page: Page) -> tuple[list[list[str]], int]:
+    """Return the columns that there is room for, from the left, and the room that is left; units give way first."""
     names, *others = columns
     kept, room = [names], page.width - 2 - max(cells(name) for name in names)
     for i, column in enumerate(others):
         gap = 1 if i == 0 else 3
-        if cells(column[0]) + gap > room:
-            continue
-        room -= cells(column[0]) + gap
-        kept.append(column)
-    shown = bars if bars and cells(bars[0]) + 3 <= room else []
+        if cells(column[0]) + gap <= room:
+            room -= cells(column[0]) + gap
+            kept.append(column)
+    return kept, room
+
+
+def _laid_out(columns: list[list[str]], rows: list[Row], bars: list[str]) -> list[Line]:
+    """Return the lines of the table: names, values, the other columns, bars where there are some."""
+    names, *others = columns
     wide = max(cells(name) for name in names)
     lines = list[Line]()
     for i in range(len(rows) + 1):
-        line = [Span(f"  {pad(kept[0][i], wide)}", "bold" if i else "dim")]
-        for j, column in enumerate(kept[1:]):
+        line = [Span(f"  {pad(names[i], wide)}", "bold" if i else "dim")]
+        for j, column in enumerate(others):
             bad = i > 0 and j == 0 and rows[i - 1].words in ("not determined", "not finite")
             tone: Tone = "dim" if i == 0 else "second" if bad else ""
             line.append(Span((" " if j == 0 else "   ") + column[i], tone))
-        if shown:
-            line.append(Span(f"   {shown[i]}", "fit" if i else "dim"))
+        if bars:
+            line.append(Span(f"   {bars[i]}", "fit" if i else "dim"))
         lines.append(tuple(line))
     return lines
 
 
-_STEPS = tuple(digit * 10.0**power for power in range(-9, 3) for digit in (1.0, 2.5, 5.0))
+_STEPS = tuple(digit * 10.0**power for power in range(-3, 3) for digit in (1.0, 2.5, 5.0))
+_EXACT = 1e-5  # of the value: narrower intervals have nothing to show
 
 
-def _bars(rows: list[Row], page: Page) -> list[str]:
+def _bars(rows: list[Row], room: int, page: Page) -> list[str]:
     """Return a scale and bars of the intervals in per cent of the values, all on that scale; none where none has an end."""
     ends = [row.reach[1] for row in rows if isfinite(row.reach[1])]
-    if not ends:
-        return []
-    half = 16 if page.width >= _WIDE else 12
     widest = max((end for end in ends if end <= 1.0), default=1.0)
     step = next((s for s in _STEPS if 1.6 * s >= 100 * widest), 100.0)
-    span = 1.6 * step / 100
-    scale = [" "] * (2 * half + 1 + 6)
-    for sign, at in ((-1, -step), (0, 0.0), (1, step)):
-        text = page.text(f"{fixed(at, 10, plus=True).rstrip('0').rstrip('.')}{THIN}%" if sign else "0")
-        start = half + round(at / 100 / span * half) - (len(text) - 1) // 2
-        scale[start : start + len(text)] = text
-    return ["".join(scale).rstrip(), *(_bar(row.reach, span, half, page) for row in rows)]
+    text = page.text(f"{fixed(step, 4, plus=True).rstrip('0').rstrip('.')}{THIN}%")
+    fits = (h for h in _HALVES if 2 * h + 1 <= room and (h < _HALVES[0] or page.width >= _WIDE))
+    half = next((h for h in fits if round(h / 1.6) > len(text) // 2 + 1), 0)
+    if not ends or not half or widest < _EXACT:
+        return []
+    scale = [" "] * (2 * half + 1 + len(text))
+    for at, label in (
+        (-1, page.text(fixed(-step, 4).rstrip("0").rstrip(".") + f"{THIN}%")),
+        (0, "0"),
+        (1, text),
+    ):
+        start = half + round(at * half / 1.6) - (len(label) - 1) // 2
+        scale[start : start + len(label)] = label
+    return ["".join(scale).rstrip(), *(_bar(row.reach, 1.6 * step / 100, half, page) for row in rows)]
 
 
 def _bar(reach: tuple[float, float], span: float, half: int, page: Page) -> str:

@@ -107,7 +107,9 @@ def uncertainty(
             nothing = np.zeros((k, len(moving) - rank))
             nothing[moving] = factor.vt[rank:].T
             determined = np.einsum("kj,kj->k", nothing, nothing) <= 1e-8
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a variance of 1e320; its root is stderr
+    with np.errstate(
+        over="ignore", under="ignore", invalid="ignore"
+    ):  # a variance of 1e320; its root is stderr
         covariance = (scatter * half) @ (scatter * half).T
         stderr = scatter * _lengths(half)
     if rank < k:
@@ -147,4 +149,6 @@ def student(level: float, dof: int) -> float:
     """
     if dof <= 0:
         return float("inf")
-    return float(special.stdtrit(dof, 0.5 + level / 2)) if dof < 1e6 else float(special.ndtri(0.5 + level / 2))
+    return (
+        float(special.stdtrit(dof, 0.5 + level / 2)) if dof < 1e6 else float(special.ndtri(0.5 + level / 2))
+    )

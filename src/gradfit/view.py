@@ -62,7 +62,12 @@ class View:
 
 
 def unit_of(result: "FitResult", name: str) -> str:
-    """Return the unit of a column, or what its dates are counted from; empty when neither is known."""
+    """Return the unit of a column, "days" or "seconds" for dates; empty when it is not known."""
+    return result.data.units.get(name) or result.data.origins.get(name, "").partition(" ")[0]
+
+
+def scale_of(result: "FitResult", name: str) -> str:
+    """Return the unit of a column as an axis names it: dates are "days since 2020-01-01"."""
     return result.data.units.get(name) or result.data.origins.get(name, "")
 
 
@@ -86,7 +91,7 @@ def view(result: "FitResult") -> View:
     inner, outer = _band(seen.confidence, at), _band(seen.prediction, at)
     return View(
         x, result.data.y, result.fitted, at, curve, inner, outer,
-        x_name, unit_of(result, x_name), y_name, y_unit, label,
+        x_name, scale_of(result, x_name), y_name, y_unit, label,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ _WORDS = {"true": True, "false": False, "none": None}
 _MINUS = str.maketrans({"−": "-", "–": "-"})
 
 
-def starts(texts: Sequence[str]) -> str | dict[str, float] | list[float]:
+def start_of(texts: Sequence[str]) -> str | dict[str, float] | list[float]:
     """Return start values: by name, in order, or "search".
 
     Raises
@@ -20,7 +20,7 @@ def starts(texts: Sequence[str]) -> str | dict[str, float] | list[float]:
 
     Examples
     --------
-    >>> starts(["a=1,b=2e-3"]), starts(["1,2"]), starts(["a=1", "search"])
+    >>> start_of(["a=1,b=2e-3"]), start_of(["1,2"]), start_of(["a=1", "search"])
     ({'a': 1.0, 'b': 0.002}, [1.0, 2.0], 'search')
     """
     if texts[-1].strip() == "search":
@@ -28,10 +28,10 @@ def starts(texts: Sequence[str]) -> str | dict[str, float] | list[float]:
     parts = [part for part in _parts(texts) if part != "search"]
     if not any("=" in part for part in parts):
         return [_number(part, "--start", "--start a=1,b=2, or --start search") for part in parts]
-    return numbers(parts, "--start")
+    return numbers_by_name(parts, "--start")
 
 
-def numbers(texts: Sequence[str], option: str) -> dict[str, float]:
+def numbers_by_name(texts: Sequence[str], option: str) -> dict[str, float]:
     """Return numbers by name.
 
     Raises
@@ -41,13 +41,16 @@ def numbers(texts: Sequence[str], option: str) -> dict[str, float]:
 
     Examples
     --------
-    >>> numbers(["a=1,b=-2", "a=3"], "--fix")
+    >>> numbers_by_name(["a=1,b=-2", "a=3"], "--fix")
     {'a': 3.0, 'b': -2.0}
     """
-    return {name: _number(value, f"{option} {name}", f"{option} {name}=1.5") for name, value in _pairs(texts, option)}
+    return {
+        name: _number(value, f"{option} {name}", f"{option} {name}=1.5")
+        for name, value in _pairs(texts, option)
+    }
 
 
-def bounds(texts: Sequence[str]) -> dict[str, Pair]:
+def bounds_of(texts: Sequence[str]) -> dict[str, Pair]:
     """Return bounds by name, None for an open end.
 
     Raises
@@ -57,7 +60,7 @@ def bounds(texts: Sequence[str]) -> dict[str, Pair]:
 
     Examples
     --------
-    >>> bounds(["a=0:10,b=:5", "c=:"])
+    >>> bounds_of(["a=0:10,b=:5", "c=:"])
     {'a': (0.0, 10.0), 'b': (None, 5.0), 'c': (None, None)}
     """
     out: dict[str, Pair] = {}
@@ -65,14 +68,17 @@ def bounds(texts: Sequence[str]) -> dict[str, Pair]:
         ends = value.split(":")
         if len(ends) != 2:
             raise OptionError(
-                f"--bounds {name}={value} does not say between what", remedy=f"Write --bounds {name}=0:10, {name}=0: or {name}=:10"
+                f"--bounds {name}={value} does not say between what",
+                remedy=f"Write --bounds {name}=0:10, {name}=0: or {name}=:10",
             )
-        low, high = (_number(end, f"--bounds {name}", f"--bounds {name}=0:10") if end.strip() else None for end in ends)
+        low, high = (
+            _number(end, f"--bounds {name}", f"--bounds {name}=0:10") if end.strip() else None for end in ends
+        )
         out[name] = (low, high)
     return out
 
 
-def rows(texts: Sequence[str]) -> list[int]:
+def row_numbers(texts: Sequence[str]) -> list[int]:
     """Return row numbers.
 
     Raises
@@ -82,13 +88,15 @@ def rows(texts: Sequence[str]) -> list[int]:
 
     Examples
     --------
-    >>> rows(["3,17", "4"])
+    >>> row_numbers(["3,17", "4"])
     [3, 17, 4]
     """
     out: list[int] = []
     for part in _parts(texts):
         if not part.isdecimal() or int(part) < 1:
-            raise OptionError(f"--exclude takes row numbers from 1 up, and {part!r} is none", remedy="Write --exclude 3,17")
+            raise OptionError(
+                f"--exclude takes row numbers from 1 up, and {part!r} is none", remedy="Write --exclude 3,17"
+            )
         out.append(int(part))
     return out
 
@@ -127,10 +135,10 @@ def condition(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else " and ".join(f"({text})" for text in texts)
 
 
-def names(text: str) -> tuple[str, ...]:
+def names_in(text: str) -> tuple[str, ...]:
     """Return names that commas part.
 
-    >>> names("x, y")
+    >>> names_in("x, y")
     ('x', 'y')
     """
     return tuple(_parts([text]))
@@ -145,7 +153,9 @@ def _pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
     for part in _parts(texts):
         name, equals, value = part.partition("=")
         if not equals or not name.strip() or not value.strip():
-            raise OptionError(f"{option} takes name=value, and {part!r} is not that", remedy=f"Write {_EXAMPLES[option]}")
+            raise OptionError(
+                f"{option} takes name=value, and {part!r} is not that", remedy=f"Write {_EXAMPLES[option]}"
+            )
         out.append((name.strip(), value.strip()))
     return out
 

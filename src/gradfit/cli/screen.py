@@ -54,7 +54,9 @@ class Screen:
             stream.write(shown if shown.endswith("\n") else f"{shown}\n")
             stream.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains when it closes the stream
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), stream.fileno()
+            )  # or Python complains when it closes the stream
 
 
 def _stream(name: str) -> TextIO:

@@ -83,7 +83,8 @@ def broken(e: Evidence, message: str, bad: Indices, remedy: str) -> Finding:
 def too_few_points(e: Evidence) -> Finding | None:
     """Return the finding on n - k: an error at 0 and below, a warning at 1 and 2."""
     n, k = e.jacobian.shape
-    dof, facts = n - k, {"points": float(n), "parameters": float(k), "dof": float(n - k)}
+    dof = n - k
+    facts: dict[str, Fact] = {"points": n, "parameters": k, "dof": dof}
     if dof > 2 or k == 0:
         return None
     remedy = fix(e, [k - 1])

@@ -16,7 +16,7 @@ Fact = float | str | tuple[str, ...] | tuple[float, ...]
 
 #: The one budget of false alarms: a healthy fit exceeds one of these lines in about 0.5 % of all cases.
 ALARM: Mapping[str, float] = {
-    "structured-residuals": 1.5e-3,
+    "structured-residuals": 2e-3,
     "outliers": 5e-4,
     "unequal-variance": 1e-3,
     "at-bound": 1e-3,
@@ -77,7 +77,7 @@ class Evidence:
     values: Array
     lower: Array
     upper: Array
-    rows: Array
+    rows: NDArray[np.int64]
     response: str = "y"
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     absolute: bool = False

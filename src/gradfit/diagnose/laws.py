@@ -65,8 +65,8 @@ def student_quantile(dof: float, level: float = 0.975) -> float:
     return float(special.stdtrit(dof, level))
 
 
-def cauchy(ps: list[float]) -> float:
-    """Return one p-value for several dependent ones.
+def cauchy(ps: list[float], weights: list[float]) -> float:
+    """Return one p-value for several dependent ones, of which heavier ones lose less.
 
     Values above 0.95 count as 0.95: one test that fits too well must not outvote one that does not fit.
 
@@ -75,4 +75,4 @@ def cauchy(ps: list[float]) -> float:
     .. [1] Liu & Xie (2020), J. Am. Stat. Assoc. 115, 393.
     """
     tan = np.tan((0.5 - np.clip(ps, 1e-15, 0.95)) * pi)
-    return 0.5 - atan(float(np.mean(tan))) / pi
+    return 0.5 - atan(float(np.average(tan, weights=weights))) / pi

@@ -25,7 +25,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
 
     Order: non-finite, too few points, local minimum, not determined, on a bound, not converged, strongly correlated;
     residual tests only at a minimum, off bounds that cost something, and with real noise; variance only when neither
-    structure nor outliers were raised. A healthy fit gets a warning or an error in fewer than 0.5 % of all cases.
+    structure nor outliers were raised. A healthy fit gets a warning or an error in about 0.4 % of all cases (docs/findings.md).
 
     Parameters
     ----------
@@ -67,31 +67,31 @@ def finite(e: Evidence) -> Diagnosis:
     g = tangent(e.residuals, e.jacobian)
     sigma = residuals.row_sigma(e.y, e.fitted, e.residuals)
     noise = noise_of(e, sigma)
-    if e.other_rss is not None and noise.kind != "rounding":
-        gain, lower = parameters.lower_elsewhere(g, e.other_rss, len(e.names))
-        if gain > 4 and lower > 1.0001:  # one parameter's worth of noise
-            return gathered(
-                few, about_parameters.unused(e, []), about_parameters.local_minimum(e, gain, lower)
-            )
+    elsewhere = lower_elsewhere(e, g, noise)
+    if elsewhere:
+        return gathered(few, about_parameters.unused(e, []), elsewhere)
     bound, check, free = bounds(e, g)
     h = g if free.all() else tangent(e.residuals, e.jacobian[:, free])
     stopped = stop(e, h, noise)
-    undetermined = determined(
-        e, g, float(lengths((e.fitted / sigma)[:, None])[0]), early=far(stopped) and e.status != "converged"
-    )
+    undetermined = determined(e, g, sigma, early=not tested(stopped) and e.status != "converged")
     ready = noise.kind == "ordinary" and not few and h.dof >= 4 and tested(bound, stopped)
     after = residual_findings(e, h, sigma) if ready else Tested()
-    valley = (
-        correlation(e, h, free, after.noise) if not few and not undetermined and not far(stopped) else None
-    )
-    if (
-        (valley or undetermined) and not far(stopped) and not tested(stopped)
-    ):  # the fit slid along it: one cause
-        stopped = None
-    silent = about_residuals.few_to_test(e, h.dof) if noise.kind == "ordinary" and not few else None
+    apart = few or undetermined or far(stopped)  # then nothing can be said of valleys
+    valley = None if apart else correlation(e, h, free, after.noise)
+    if (valley or undetermined) and not far(stopped) and not tested(stopped):
+        stopped = None  # the fit slid along the valley: one cause
+    quiet = about_residuals.few_to_test(e, h.dof) if noise.kind == "ordinary" and not few else None
     no_noise = about_residuals.no_noise(e, noise)
-    found = gathered(few, *undetermined, bound, stopped, valley, *after.findings, no_noise, silent)
+    found = gathered(few, *undetermined, bound, stopped, valley, *after.findings, no_noise, quiet)
     return Diagnosis(found.findings, (*((check,) if check else ()), *after.checks))
+
+
+def lower_elsewhere(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
+    """Return the finding that another start ended lower by more than the noise of one parameter."""
+    if e.other_rss is None or noise.kind == "rounding":
+        return None
+    gain, lower = parameters.lower_elsewhere(g, e.other_rss, len(e.names))
+    return about_parameters.local_minimum(e, gain, lower) if gain > 4 and lower > 1.0001 else None
 
 
 def gathered(*found: Finding | None) -> Diagnosis:
@@ -105,19 +105,19 @@ def noise_of(e: Evidence, sigma: Array) -> Noise:
     return residuals.noise(e.y, e.fitted, sigma, terms if np.isfinite(terms) else 0.0)
 
 
-def determined(e: Evidence, g: Geometry, fitted: float, *, early: bool) -> tuple[Finding, ...]:
+def determined(e: Evidence, g: Geometry, sigma: Array, *, early: bool) -> tuple[Finding, ...]:
     """Return the findings on parameters without effect and on those that cannot be told apart.
 
     Parameters
     ----------
     e, g
         The evidence, and its geometry with all parameters.
-    fitted : float
-        Length of the fitted values, divided as the residuals are.
+    sigma : (n,) array
+        By which the rows of the residuals were divided.
     early : bool
         Whether the fit stopped far from a minimum; what has no effect there may have one elsewhere.
     """
-    dead = parameters.without_effect(g, e.values, fitted)
+    dead = parameters.without_effect(g, e.values, float(lengths((e.fitted / sigma)[:, None])[0]))
     groups = parameters.redundant(g, e.jacobian, dead)
     nothing = about_parameters.unused(e, [] if early else dead)
     found = [nothing] if nothing else []

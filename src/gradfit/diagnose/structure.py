@@ -14,6 +14,7 @@ from gradfit.diagnose.evidence import Array, Indices
 from gradfit.diagnose.geometry import TINY, Geometry
 
 WAVES = 8  # slow cosines at most: more of them dilute the test
+RARE = 0.25  # weight of sharp waves: at 1 they cost a tenth of the power for slow patterns in 30 points
 CLIP = 3.5  # robust standard deviations: one bad row is no pattern
 
 
@@ -77,7 +78,8 @@ def structure(g: Geometry, scale: float, rows: Rows) -> Structure:
     neighbours = {name: durbin_watson(r, g, order, rows.sigma) for name, order in rows.orders.items()}
     waves = {name: sharpest_wave(r[order], g.dof) for name, order in rows.orders.items()}
     slow = slow_waves(r, g, rows)
-    p = laws.cauchy([*neighbours.values(), slow, *(wave.p for wave in waves.values())])
+    ps = [*neighbours.values(), slow, *(wave.p for wave in waves.values())]
+    p = laws.cauchy(ps, [1.0] * (len(neighbours) + 1) + [RARE] * len(waves))
     columns = rows.columns or rows.orders
     sharp = min(columns, key=lambda name: waves[name].p)
     along = min(columns, key=lambda name: neighbours[name])

@@ -2,13 +2,12 @@
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.errors import FormulaError
@@ -95,9 +94,7 @@ class Expression:
             if pair is not None:
                 nodes.append(("const", float(self._level(pair[1], pair[0], levels[pair[0]], span))))
                 spans.append(span)
-                ids = tuple(
-                    new[j] if self.nodes[j][0] == "name" else len(nodes) - 1 for j in operands(node)
-                )
+                ids = tuple(new[j] if self.nodes[j][0] == "name" else len(nodes) - 1 for j in operands(node))
             nodes.append(node if node[0] in LEAVES else (node[0], *ids))
             spans.append(span)
             new.append(len(nodes) - 1)
@@ -126,10 +123,10 @@ class Expression:
         for i, node in enumerate(self.nodes):
             if node[0] in LEAVES:
                 out.append(self._leaf(i, values))
-            elif self._comparison(i) is not None:
+            elif self.compared and self._comparison(i) is not None:
                 out.append(self._matches(i, out))
             else:
-                out.append(_operation(str(node[0]))(*(out[j] for j in operands(node))))
+                out.append(_applied(str(node[0]), [out[j] for j in operands(node)]))
         return out[-1]
 
     def first_failure(self, values: Mapping[str, float]) -> str:
@@ -148,7 +145,7 @@ class Expression:
                 continue
             taken = [out[j] for j in operands(node)]
             with np.errstate(all="ignore"):
-                out.append(float(_operation(str(node[0]))(*taken)))
+                out.append(float(_applied(str(node[0]), taken)))
             if not math.isfinite(out[-1]):
                 numbers = ", ".join(f"{number:.4g}" for number in taken)
                 return f"{node[0]}({numbers}) {'is not a number' if math.isnan(out[-1]) else 'overflows'}"
@@ -159,10 +156,14 @@ class Expression:
             return self.nodes[i][1]
         name = str(self.nodes[i][1])
         if name in values:
-            if name in self.computed and getattr(getattr(values[name], "dtype", None), "kind", "f") in "OSU":
+            kind = getattr(getattr(values[name], "dtype", None), "kind", "f")
+            if kind in "OSUmM" and name in self.computed:
+                what = "text" if kind in "OSU" else "dates"
                 raise FormulaError(
-                    f"{name} holds text, and {self.text!r} computes with it",
-                    remedy=f'Compare it with a piece of text, as in {name} == "..."',
+                    f"{name} holds {what}, and {self.text!r} computes with it",
+                    remedy=f'Compare it with a piece of text, as in {name} == "..."'
+                    if what == "text"
+                    else "",
                     excerpt=caret(self.text, *self.spans[i]),
                 )
             return values[name]
@@ -176,7 +177,13 @@ class Expression:
         )
 
     def _matches(self, i: int, out: list[Any]) -> Any:
-        """Return where a column of text is, or is not, a piece of text."""
+        """Return where a column of text is, or is not, a piece of text.
+
+        Raises
+        ------
+        FormulaError
+            If the column holds numbers.
+        """
         name, word = cast("tuple[str, str]", self._comparison(i))
         column = next(out[j] for j in operands(self.nodes[i]) if self.nodes[j][0] == "name")
         column = np.asarray(column)
@@ -229,9 +236,15 @@ def caret(text: str, start: int, stop: int) -> str:
 # ---------------------------------------------------------------------------- NumPy's operations
 
 
-def _operation(name: str) -> Callable[..., Any]:
+def _applied(name: str, values: Sequence[Any]) -> Any:
     plain = _NUMPY.get(name)
-    return plain if plain is not None else getattr(special, _SPECIAL[name])
+    operation = plain if plain is not None else getattr(special, _SPECIAL[name])
+    return operation(*(_number(value) for value in values))
+
+
+def _number(value: Any) -> Any:
+    """Return a truth value as 1 or 0: NumPy would add two of them as "or", and subtract none."""
+    return value * 1.0 if getattr(value, "dtype", None) == np.bool_ else value
 
 
 def _same(a: Any) -> Any:

@@ -94,13 +94,13 @@ def without_spikes(y: Array) -> Array:
     """
     if y.size < _ENOUGH:
         return y
-    half = y / 2  # 1e308 - -1e308 would overflow
-    noise = np.median(np.abs(half[1:-1] - half[:-2] / 2 - half[2:] / 2))
-    around = np.stack([half[:-4], half[1:-3], half[3:-1], half[4:]])  # two on each side
+    z = y / 64  # 1e308 - -1e308 would overflow
+    noise = np.median(np.abs(z[1:-1] - z[:-2] / 2 - z[2:] / 2))
+    around = np.stack([z[:-4], z[1:-3], z[3:-1], z[4:]])  # two on each side
     quiet = np.max(around, axis=0) - np.min(around, axis=0) <= 2 * _LONE * noise
-    middle = np.median(np.stack([half[1:-3], half[2:-2], half[3:-1]]), axis=0)
-    lone = quiet & (np.abs(half[2:-2] - middle) > _LONE * noise)
-    return np.concatenate([y[:2], np.where(lone, 2 * middle, y[2:-2]), y[-2:]])
+    middle = np.median(np.stack([z[1:-3], z[2:-2], z[3:-1]]), axis=0)
+    lone = quiet & (np.abs(z[2:-2] - middle) > _LONE * noise)
+    return np.concatenate([y[:2], np.where(lone, 64 * middle, y[2:-2]), y[-2:]])
 
 
 def _framed(values: Array, *, place: float | None) -> tuple[Array, np.float64, np.float64]:

@@ -142,7 +142,7 @@ MODELS = (
         group=GROUP,
         example={"slope": 2.0, "intercept": 1.0},
         span=(0.0, 10.0),
-        guess=lambda x, y: dict(reversed(PolynomialGuess(("intercept", "slope"))(x, y).items())),
+        guess=PolynomialGuess(("intercept", "slope")),
     ),
     LibraryModel(
         name="proportional",

@@ -1,11 +1,10 @@
 """The report of one fit: a single HTML file without scripts, fonts or images from elsewhere."""
 
-import os
 from datetime import date
 from os import PathLike
 from pathlib import Path
 
-from gradfit.errors import OptionError
+from gradfit.outputs import target, write_whole
 from gradfit.report.findings import findings
 from gradfit.report.markup import Markup
 from gradfit.report.page import day_text, page
@@ -15,7 +14,7 @@ from gradfit.report.residuals import residuals
 from gradfit.report.search import search
 from gradfit.report.subject import Subject
 from gradfit.report.treatment import data, reproduce
-from gradfit.report.verdict import top
+from gradfit.report.verdict import answer, top
 from gradfit.result import FitResult
 
 
@@ -61,32 +60,16 @@ def write(result: FitResult, path: str | PathLike[str], *, force: bool = False) 
     Raises
     ------
     OptionError
-        If the file is there already and `force` is not given, or the folder is not there.
+        If the file is there already and `force` is not given, or cannot be written.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise OptionError(
-            f"{target} is a folder; the report needs the name of a file",
-            remedy=f"Name one: {target / 'report.html'}",
-        )
-    if target.exists() and not force:
-        raise OptionError(
-            f"{target} is there already and was not overwritten",
-            remedy="Name another file, or use --force (force=True)",
-        )
-    if not target.parent.is_dir():
-        raise OptionError(
-            f"There is no folder {target.parent} to write {target.name} to",
-            remedy=f"Make it first: mkdir -p {target.parent}",
-        )
-    words = html(result).encode("utf-8")
-    part = target.with_name(f".{target.name[:60]}.{os.getpid()}.part")
-    try:
-        part.write_bytes(words)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    file = target(path, force=force)
+    write_whole({file: html(result).encode("utf-8")})
+    return Path(path)
 
 
-__all__ = ["html", "write"]
+def notebook(result: FitResult) -> str:
+    """Return verdict, formula, sentences and parameters as a piece of HTML for a notebook's cell."""
+    return answer(Subject(result))
+
+
+__all__ = ["html", "notebook", "write"]

@@ -108,7 +108,10 @@ class Axis:
     @cached_property
     def _linear(self) -> tuple[list[float], list[str], str]:
         if self.at is not None:
-            labels = [notation.tick_text(tick, list(self.at)) for tick in self.at]
+            whole = all(tick == round(tick) for tick in self.at)
+            labels = [
+                notation.fixed(t, 0) if whole else notation.tick_text(t, list(self.at)) for t in self.at
+            ]
             return list(self.at), labels, f", {self.unit}" if self.unit else ""
         return notation.axis(self.low, self.high, "", short(self.unit, 24), most=self.most)
 

@@ -11,6 +11,7 @@ from gradfit.report.markup import Markup, join, number, tag
 
 Array = NDArray[np.float64]
 SPECKS_FROM, CELLS_FROM = 150, 2000  # rows from which points have no hover text, and are counted in hexagons
+_OFF = 1 / 15  # px
 _LETTER = 6.7  # px, a digit of the tick labels
 
 
@@ -113,8 +114,9 @@ class Chart:
         """Add a line; it is broken where a value is not finite."""
         good = np.isfinite(xs) & np.isfinite(ys)
         px, py = self.points(np.where(good, xs, self.x.low), np.where(good, ys, self.y.low))
-        turns = ("L" if i and good[i - 1] else "M" for i in np.flatnonzero(good))
-        d = "".join(map("{}{}".format, turns, map(_pair, px[good], py[good])))
+        runs = np.split(np.arange(len(xs)), np.flatnonzero(np.diff(good)) + 1)
+        runs = [needed(px[run], py[run]) for run in runs if len(run) and good[run[0]]]
+        d = "".join("M" + "L".join(map(_pair, *run)) for run in runs)
         return self.add(tag("path", class_=cls, d=d)) if d else self
 
     def band(self, xs: Array, low: Array, high: Array, cls: str) -> "Chart":
@@ -123,7 +125,9 @@ class Chart:
         xs, low, high = xs[good], low[good], high[good]
         if len(xs) < 2:
             return self
-        return self.shape(np.r_[xs, xs[::-1]], np.r_[high, low[::-1]], cls)
+        above, below = (needed(*self.points(xs, edge)) for edge in (high, low))
+        px, py = (np.r_[a, b[::-1]] for a, b in zip(above, below, strict=True))
+        return self.add(tag("path", class_=cls, d="M" + "L".join(map(_pair, px, py)) + "Z"))
 
     def shape(self, xs: Array, ys: Array, cls: str) -> "Chart":
         """Add a closed shape."""
@@ -194,6 +198,23 @@ class Chart:
 
 def _pair(x: float, y: float) -> str:
     return f"{number(x)} {number(y)}"
+
+
+def needed(px: Array, py: Array) -> tuple[Array, Array]:
+    """Return those points of a line that are more than a fifteenth of a pixel off the straight way past them.
+
+    >>> [part.tolist() for part in needed(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0, 0.0]))]
+    [[0.0, 2.0, 3.0], [0.0, 2.0, 0.0]]
+    """
+    kept = [0]
+    for i in range(1, len(px) - 1):
+        first, skipped = kept[-1], slice(kept[-1] + 1, i + 1)
+        dx, dy = px[i + 1] - px[first], py[i + 1] - py[first]
+        off = np.abs(dx * (py[skipped] - py[first]) - dy * (px[skipped] - px[first]))
+        if off.max() > _OFF * max(float(np.hypot(dx, dy)), 1e-9):
+            kept.append(i)
+    kept.append(len(px) - 1)
+    return px[kept], py[kept]
 
 
 def _hexagons(px: Array, py: Array, size: float) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ import ast
 import json
 import keyword
 import re
-import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import PurePath
@@ -17,6 +17,8 @@ from gradfit.errors import FormulaError
 from gradfit.formula import Expression, parse
 from gradfit.loss import Loss
 from gradfit.result import FitResult
+from gradfit.saved.plain import given
+from gradfit.shell import as_option, quoted
 
 Array = NDArray[np.float64]
 _EMBEDDED = 40  # rows up to which a program carries its data
@@ -24,48 +26,40 @@ _FEW = 12  # numbers that are written out in an argument
 _NARROW = 60  # characters that fit beside a figure
 _WIDTH = 92  # characters of a line of code
 
-#: argument of fit -> option of the command
-OPTIONS: Mapping[str, str] = {"fixed": "--fix"} | {
-    name: f"--{name.replace('_', '-')}"
-    for name in [
+#: arguments of fit that are options of the command; other settings are an optimizer's own
+OPTIONS = frozenset(
+    [
+        "response",
         "start",
         "bounds",
+        "fixed",
         "sigma",
         "weights",
         "where",
+        "exclude",
         "missing",
+        "loss",
         "solver",
+        "executor",
+        "level",
+        "seed",
+        "max_iterations",
         "lr",
         "epochs",
-        "executor",
-        "loss",
+        "batch_size",
+        "scheduler",
     ]
-}
-
-#: what fit takes when an argument is left out
-DEFAULTS: Mapping[str, object] = {
-    "missing": "error", "loss": "squared", "solver": "lm", "executor": "auto", "level": 0.95, "seed": 0,
-}  # fmt: skip
+)
 
 
-def given(result: FitResult) -> dict[str, object]:
-    """Return the arguments of the fit that were given and are not the defaults, as plain values where they are plain.
-
-    Arrays and functions stay as they are: they can be named in Python, and not in a shell.
-    """
-    out: dict[str, object] = {}
-    for key, value in result.settings.items():
-        if (
-            value is None
-            or key == "callback"
-            or (isinstance(value, str | int | float) and DEFAULTS.get(key) == value)
-        ):
-            continue
-        if isinstance(value, Loss):
-            value = value.name if value.scale is None else f"{value.name}:{value.scale:g}"
-        if key == "start" and isinstance(value, Sequence) and not isinstance(value, str):
-            value = dict(zip(result.params, value, strict=False))
-        out[key] = value
+def settings_of(result: FitResult) -> dict[str, object]:
+    """Return the arguments of the fit that were given, a loss by its name, start values by the parameters' names."""
+    out = given(result.settings)
+    if isinstance(loss := out.get("loss"), Loss):
+        out["loss"] = loss.name if loss.scale is None else f"{loss.name}:{loss.scale:g}"
+    start = out.get("start")
+    if isinstance(start, Sequence) and not isinstance(start, str):
+        out["start"] = dict(zip(result.params, start, strict=False))
     return out
 
 
@@ -107,15 +101,21 @@ def with_arguments(settings: Mapping[str, object], more: Mapping[str, object]) -
 
 def shell(result: FitResult, settings: Mapping[str, object]) -> str:
     """Return the command line; empty where the fit cannot be written as one."""
-    if not is_file(result.data.source) or not _is_formula(result) or set(settings) - set(OPTIONS):
+    if not is_file(result.data.source) or not _is_formula(result):
         return ""
-    if not all(isinstance(value, str | int | float | Mapping) for value in settings.values()):
+    options = [_option(key, value) for key, value in settings.items()]
+    if not all(options):
         return ""
-    options = [f"{OPTIONS[key]} {_quoted(_option(value))}" for key, value in settings.items()]
-    words = ["gradfit fit", _quoted(result.data.source), _quoted(result.formula, always=True)]
-    if options and len(" ".join([*words, *options])) > _NARROW:
-        return " ".join(words) + " \\\n    " + " ".join(options)
-    return " ".join([*words, *options])
+    line = f"gradfit fit {quoted(result.data.source)} {quoted(result.formula)}"
+    if options and len(" ".join([line, *options])) > _NARROW:
+        return f"{line} \\\n    {' '.join(options)}"
+    return " ".join([line, *options])
+
+
+def _option(key: str, value: object) -> str:
+    if key in OPTIONS:
+        return as_option(f"{key}={_argument(key, value)}")
+    return f"--set {key}={value}" if isinstance(value, str | int | float) else ""
 
 
 def _is_formula(result: FitResult) -> bool:
@@ -123,28 +123,6 @@ def _is_formula(result: FitResult) -> bool:
         return parse(result.formula).left is not None
     except FormulaError:
         return False
-
-
-def _option(value: object) -> str:
-    if isinstance(value, Mapping):
-        pairs = cast("Mapping[str, object]", value)
-        return ",".join(f"{name}={_option_part(part)}" for name, part in pairs.items())
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _option_part(part: object) -> str:
-    if isinstance(part, Sequence) and not isinstance(part, str):
-        ends: Sequence[object] = part
-        return ":".join(
-            f"{end:.10g}" if isinstance(end, float | int) and isfinite(end) else "" for end in ends
-        )
-    return f"{part:.10g}" if isinstance(part, float | int) else str(part)
-
-
-def _quoted(words: str, *, always: bool = False) -> str:
-    if not always and shlex.quote(words) == words:
-        return words
-    return shlex.quote(words) if re.search(r'["$`!\\]', words) else f'"{words}"'
 
 
 # ---------------------------------------------------------------------------- Python
@@ -184,20 +162,17 @@ def _argument(key: str, value: object) -> str:
     return _literal(value) if plain else key
 
 
-def _literal(value: object) -> str:
+def _literal(value: object, *, inside: bool = False) -> str:
+    """Return a value as Python writes it: names and numbers, lists of them, and pairs inside a mapping."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         pairs = cast("Mapping[str, object]", value)
-        inside = ", ".join(f"{_literal(name)}: {_literal(part)}" for name, part in pairs.items())
-        return f"{{{inside}}}"
+        return f"{{{', '.join(f'{_literal(name)}: {_literal(part, inside=True)}' for name, part in pairs.items())}}}"
     if isinstance(value, Sequence):
         parts: Sequence[object] = value
-        return (
-            f"[{', '.join(map(_literal, parts))}]"
-            if len(parts) != 2
-            else f"({', '.join(map(_literal, parts))})"
-        )
+        words = ", ".join(_literal(part, inside=True) for part in parts)
+        return f"({words})" if inside else f"[{words}]"
     if isinstance(value, float) and not isfinite(value):
         return "None"
     return repr(value)
@@ -327,8 +302,8 @@ def _array(values: Array) -> str:
     line = f"np.array([{', '.join(words)}], float)"
     if len(line) <= _WIDTH - 12:
         return line
-    rows = [", ".join(words[k : k + 8]) for k in range(0, len(words), 8)]
-    return "\n".join(["np.array(["] + [f"    {row}," for row in rows] + ["], float)"])
+    rows = textwrap.wrap(", ".join(words) + ",", _WIDTH - 4)
+    return "\n".join(["np.array(["] + [f"    {row}" for row in rows] + ["], float)"])
 
 
 def _solved(result: FitResult, along: str, observed: str) -> list[str]:

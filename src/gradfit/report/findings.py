@@ -9,7 +9,7 @@ from gradfit.diagnose.evidence import Finding
 from gradfit.notation import significant, spelled
 from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame
-from gradfit.report.commands import given, python, remedy_arguments, shell, with_arguments
+from gradfit.report.commands import python, remedy_arguments, settings_of, shell, with_arguments
 from gradfit.report.headlines import of_findings
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, short, upright
@@ -123,7 +123,7 @@ def _remedy(subject: Subject, finding: Finding) -> list[Markup]:
         advice = "Look for the minimum from other starts, with"
     if finding.code in ("underfitting", "structured-residuals") and result.starts.source == "not needed":
         return [Markup("Add to the formula what it lacks; this one has no other minimum to look for.")]
-    settings = with_arguments(given(result), more)
+    settings = with_arguments(settings_of(result), more)
     lines = [shell(result, settings) or python(result, settings)]
     return [join([f"{advice} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
 

@@ -100,7 +100,7 @@ def _most(subject: Subject) -> str:
 
 
 def _all_within(subject: Subject, miss: str) -> str:
-    n = subject.result.n
+    n = int(subject.shown.sum())
     rows = f"{_capital(spelled(n))} {'row lies' if n == 1 else 'rows lie'}"
     shapes = {
         "line": "on a straight line, within",
@@ -120,7 +120,7 @@ def value_text(subject: Subject, parameter: ParameterResult) -> str:
     if not subject.known(parameter):
         return with_unit(bare(parameter.value), subject.parameter_unit(parameter))
     value, error, power = plus_minus(parameter.value, parameter.stderr)
-    both = f"({value} ±\u00a0{error}){power}" if power else f"{value} ±\u00a0{error}"
+    both = f"({value}\u00a0±\u00a0{error}){power}" if power else f"{value}\u00a0±\u00a0{error}"
     return with_unit(both, subject.parameter_unit(parameter))
 
 
@@ -181,15 +181,8 @@ def _best_and_worst(subject: Subject, free: list[ParameterResult]) -> Markup:
     (low, best), (high, worst) = known[0], known[-1]
     if best == worst:
         return join([upright(best), f" is known to {percent(low)}."])
-    return join(
-        [
-            "Best known is ",
-            upright(best),
-            f", to {percent(low)}; least ",
-            upright(worst),
-            f", to {percent(high)}.",
-        ]
-    )
+    last = ", which may be zero" if high >= 1 else f", to {percent(high)}"
+    return join(["Best known is ", upright(best), f", to {percent(low)}; least ", upright(worst), f"{last}."])
 
 
 # ---------------------------------------------------------------------------- residuals

@@ -14,7 +14,7 @@ _SUBSCRIPT = re.compile(r"(?P<base>[^\W\d_]{1,2})_(?P<tail>\w+)|(?P<word>[^\W\d_
 _SUM, _PRODUCT, _POWER, _ATOM = 4, 5, 7, 8
 _LOOSE = {"or": (0, " or "), "and": (1, " and ")}
 _COMPARE = {"lt": " < ", "le": " ≤ ", "gt": " > ", "ge": " ≥ ", "eq": " = ", "ne": " ≠ "}
-_LONGEST_TREE, _LONGEST_EXPONENT = 120, 34  # nodes; characters
+_LONGEST_TREE, _LONGEST_EXPONENT = 400, 34  # nodes; characters
 
 
 def split_name(name: str) -> tuple[str, str]:

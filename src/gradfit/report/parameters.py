@@ -54,7 +54,7 @@ def _note(subject: Subject, every: list[ParameterResult]) -> list[str]:
     law = (
         "the normal law, as sigma was given"
         if result.data.absolute
-        else f"Student’s t with {result.dof} degrees of freedom"
+        else f"Student’s t with {fixed(result.dof, 0)} degrees of freedom"
     )
     words = [
         f"± is one standard error; intervals use {law}. The thick part of a bar is one standard error, the thin part {subject.level}."
@@ -82,39 +82,42 @@ def _table(subject: Subject, every: list[ParameterResult]) -> Markup:
 
 
 def _row(subject: Subject, p: ParameterResult, span: float, *, units: bool, starts: bool) -> Markup:
-    value, interval = _cells(subject, p)
-    cells = [tag("th", tag("span", italic(p.name), class_="eq"), scope="row"), value]
-    cells += (
-        [tag("td", tag("span", prose(subject.parameter_unit(p), subject.names), class_="unit"), class_="l")]
-        if units
-        else []
-    )
-    cells += [
-        tag("td", interval, class_="ci", data_level=subject.level),
-        tag("td", _bar(subject, p, span), class_="barcell l"),
-    ]
-    searched = subject.result.starts.source == "search"
-    start = "given" if p.fixed else "not needed" if p.start is None else in_full(float(f"{p.start:.3g}"))
-    start = "searched" if searched and not p.fixed else start
-    cells += [tag("td", start, class_="start")] if starts else []
-    return tag("tr", *cells)
+    value, interval = cells(subject, p)
+    row = [tag("th", tag("span", italic(p.name), class_="eq"), scope="row"), value]
+    if units:
+        unit = prose(subject.parameter_unit(p), subject.names)
+        row.append(tag("td", tag("span", unit, class_="unit"), class_="l"))
+    row += [interval, tag("td", _bar(subject, p, span), class_="barcell l")]
+    if starts:
+        row.append(tag("td", _start(subject, p), class_="start"))
+    return tag("tr", *row)
 
 
-def _cells(subject: Subject, p: ParameterResult) -> tuple[Markup, str]:
-    """Return the cell of the value, and the text of the interval."""
+def _start(subject: Subject, p: ParameterResult) -> str:
     if p.fixed:
-        return tag("td", tag("span", bare(p.value), class_="val")), "fixed"
-    if not p.determined:
-        return tag("td", "not determined", class_="no-val"), "any"
-    if p.at_bound or not isfinite(p.stderr):
-        return tag("td", tag("span", bare(p.value), class_="val")), "at its bound" if p.at_bound else "none"
+        return "given"
+    if subject.result.starts.source == "search":
+        return "searched"
+    return "not needed" if p.start is None else in_full(float(f"{p.start:.3g}"))
+
+
+def cells(subject: Subject, p: ParameterResult) -> tuple[Markup, Markup]:
+    """Return the cells of the value and of the interval."""
+    if not p.fixed and not p.determined:
+        return tag("td", "not determined", class_="no-val"), _interval_cell(subject, "any")
     if not subject.known(p):
-        return tag("td", tag("span", bare(p.value), class_="val")), "exact"
+        why = "fixed" if p.fixed else "at its bound" if p.at_bound else "exact" if subject.exact else "none"
+        return tag("td", tag("span", bare(p.value), class_="val")), _interval_cell(subject, why)
     text, error, power = plus_minus(p.value, p.stderr)
     low, high = p.interval(subject.result.level)
     value = tag("span", text, class_="val")
-    inner = ["(", value, f" ±\u00a0{error})", power] if power else [value, f" ±\u00a0{error}"]
-    return tag("td", *inner), interval_text(low, high, p.value, p.stderr) if isfinite(low + high) else "any"
+    inner = ["(", value, f"\u00a0±\u00a0{error})", power] if power else [value, f"\u00a0±\u00a0{error}"]
+    ends = interval_text(low, high, p.value, p.stderr) if isfinite(low + high) else "any"
+    return tag("td", *inner), _interval_cell(subject, ends)
+
+
+def _interval_cell(subject: Subject, words: str) -> Markup:
+    return tag("td", words, class_="ci", data_level=subject.level)
 
 
 def half_percent(subject: Subject, p: ParameterResult) -> float:
@@ -213,11 +216,12 @@ def _together(subject: Subject, pair: tuple[int, int]) -> Markup:
     chart = joint_region(subject, pair, _JOINT_WIDE, _JOINT_PHONE)
     caption = tag("figcaption", "Ellipse: both together. Cross: each interval alone.")
     narrow = f"It is narrow because the two move {'together' if rho > 0 else 'against each other'}: "
-    gain = percent(1 - (1 - rho**2) ** 0.5)
+    gain = 1 - (1 - rho**2) ** 0.5
+    fall = f"by {percent(gain)}" if gain < 0.995 else f"by over 99{THIN}%"
     said = [
         "Any pair of ", upright(a.name), " and ", upright(b.name),
         f" inside the ellipse fits the rows ({subject.level}). {narrow if abs(rho) > 0.9 else 'Their '}correlation",
-        f"{' ' if abs(rho) > 0.9 else ' is '}{_correlation(rho)}. Were one of them known, the error of the other would fall by {gain}.",
+        f"{' ' if abs(rho) > 0.9 else ' is '}{_correlation(rho)}. Were one of them known, the error of the other would fall {fall}.",
     ]  # fmt: skip
     of = "the two most correlated" if len(subject.result.params) > 2 else "both at once"
     left = tag("div", tag("h3", of.capitalize()), small(*said))
@@ -288,4 +292,4 @@ def _correlation(value: float) -> str:
     if not isfinite(value):
         return "none"
     gap = 1 - abs(float(value))
-    return fixed(float(value), 2 if gap > 0.01 else 4 if gap > 1e-4 else 8)
+    return fixed(float(value), 2 if gap > 0.01 else 4 if gap > 1e-4 else 6)

@@ -25,6 +25,7 @@ from gradfit.report.subject import Curve, Subject
 
 Array = NDArray[np.float64]
 _MOST_INPUTS = 6  # small pictures, one for each
+_LONGEST_READING = 34  # characters that fit in the margin
 _APART = 36  # px between the labels at the end of the curve
 
 
@@ -193,10 +194,10 @@ def _readings(subject: Subject, curve: Curve | None) -> Markup:
     for tick in chosen:
         mean, error = (float(np.interp(tick, curve.x, part)) for part in (curve.mean, curve.stderr))
         value, pm, power = plus_minus(mean, error)
-        both = f"({value} ±\u00a0{pm}){power}" if power else f"{value} ±\u00a0{pm}"
+        both = f"({value}\u00a0±\u00a0{pm}){power}" if power else f"{value}\u00a0±\u00a0{pm}"
         at = f" = {with_unit(in_full(tick), subject.unit_of(subject.x_name))}"
         items.append((join([upright(subject.x_name), at]), with_unit(both, subject.unit)))
-    if not items:
+    if not items or max(len(written) for _, written in items) > _LONGEST_READING:
         return Markup("")
     return join(
         [
@@ -285,7 +286,7 @@ def _each_input(subject: Subject) -> Markup:
 def _numbers(subject: Subject) -> Markup:
     """Return the numbers behind the picture, as a table that opens on request."""
     result, data = subject.result, subject.result.data
-    figures = subject.figures
+    figures, leverage = subject.figures, result.leverage
     unit = figures.head(subject.unit)
     inputs = list(result.inputs[:6])
     head: Sequence[str] = [
@@ -309,7 +310,7 @@ def _numbers(subject: Subject) -> Markup:
             figures.bare(result.fitted[i]),
             figures.bare(result.residuals[i], plus=True),
             fixed(subject.standard[i], 1, plus=True) if np.isfinite(subject.standard[i]) else "none",
-            fixed(result.leverage[i], 2),
+            fixed(float(leverage[i]), 2),
         ]
         for i in range(most)
     ]

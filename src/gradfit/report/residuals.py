@@ -85,9 +85,11 @@ def residual_chart(subject: Subject, xs: Array, x_axis: Axis, *, frame: Frame = 
 
 
 def name_rows(chart: Chart, subject: Subject, rows: NDArray[np.bool_], at: tuple[Array, Array]) -> Chart:
-    """Write the row numbers beside at most five flagged points."""
+    """Write the row numbers beside the flagged points, of many only beside the three furthest off."""
     xs, ys = at
-    for i in np.flatnonzero(rows)[:5]:
+    flagged = np.flatnonzero(rows)
+    furthest = flagged[np.argsort(-np.abs(subject.residuals[flagged]), kind="stable")]
+    for i in furthest[: 5 if len(flagged) <= 5 else 3]:
         px, py = (float(v) for v in (chart.px(xs[i]), chart.py(chart.y.clip(ys[i : i + 1]))[0]))
         end = px > chart.right - 60
         words = f"row {subject.result.data.rows[i]:.0f}"

@@ -28,7 +28,7 @@ from gradfit.result import FitResult, ParameterResult
 
 Array = NDArray[np.float64]
 _ROUNDING = 1e-13  # of a value: an error below it is none
-_GRID = 201  # places at which a curve is drawn
+_GRID = 401  # places at which a curve is drawn
 _DECADES = 300.0  # from this ratio of largest to smallest x an axis may be logarithmic
 
 
@@ -190,11 +190,7 @@ class Subject:
     def exact(self) -> bool:
         """Whether nothing but rounding is left over."""
         size = float(np.max(np.abs(self.result.data.y), initial=0.0))
-        return bool(np.all(np.abs(self.result.residuals) <= 1e-12 * size)) or "perfect-fit" in self._noted
-
-    @cached_property
-    def _noted(self) -> frozenset[str]:
-        return frozenset(finding.code for finding in self.result.findings)
+        return bool(np.all(np.abs(self.result.residuals) <= 1e-12 * size))
 
     def known(self, parameter: ParameterResult) -> bool:
         """Return whether a parameter has a standard error that is more than rounding."""
@@ -294,6 +290,12 @@ class Subject:
             return in_full(value)
         near = round(value, self._resolved[name]), float(f"{value:.4g}")
         return in_full(min(near, key=lambda rounded: abs(rounded - value)))
+
+    def response_text(self, value: float) -> str:
+        """Return a value of the response with the digits that tell a ten thousandth of its range apart."""
+        y = self.result.data.y[self.shown]
+        span = float(np.ptp(y)) if y.size else 0.0
+        return in_full(round(value, places(1e-4 * span, 1)) if span > 0 and isfinite(value) else value)
 
     def title(self, i: int) -> str:
         """Return what the pointer reads at row i: its number, values and residual."""

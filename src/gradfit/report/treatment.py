@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradfit.notation import count, fixed, in_full, listing, significant, with_unit
-from gradfit.report.commands import given, is_file, python, scipy_twin, shell
+from gradfit.report.commands import is_file, python, scipy_twin, settings_of, shell
 from gradfit.report.headlines import of_data
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, upright
@@ -84,13 +84,14 @@ def _range(subject: Subject, name: str) -> str:
     low, high = float(finite.min()), float(finite.max())
     if low == high:
         return f"{with_unit(in_full(low), unit)} in every row"
-    return with_unit(f"{in_full(low)} to {in_full(high)}", unit)
+    ends = [subject.input_text(name, end) if name else subject.response_text(end) for end in (low, high)]
+    return with_unit(" to ".join(ends), unit)
 
 
 def reproduce(subject: Subject, version: str) -> Markup:
     """Return the section with the commands."""
     result = subject.result
-    settings = given(result)
+    settings = settings_of(result)
     line, twin = shell(result, settings), scipy_twin(result)
     parts = [tag("h3", "Shell"), pre(line)] if line else []
     head = "import gradfit as gf\n\n"

@@ -9,7 +9,9 @@ from gradfit.formula import Expression
 Unit = Mapping[str, Fraction]  # symbol -> power; empty: a plain number
 _PLAIN: Unit = {}
 _NO_UNIT = "\0"  # begins the symbol of a column that has no unit: "one of whatever t_u is counted in"
-_SYMBOL = re.compile(r"(?P<name>[^\W\d_¹²³⁴]+|[°%µΩ′″][^\W\d_¹²³⁴]*)(?:\^?(?P<power>-?\d)|(?P<sign>⁻?)(?P<small>[¹²³⁴]))?")
+_SYMBOL = re.compile(
+    r"(?P<name>[^\W\d_¹²³⁴]+|[°%µΩ′″][^\W\d_¹²³⁴]*)(?:\^?(?P<power>-?\d)|(?P<sign>⁻?)(?P<small>[¹²³⁴]))?"
+)
 _SMALL = {"¹": 1, "²": 2, "³": 3, "⁴": 4}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

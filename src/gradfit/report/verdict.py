@@ -5,8 +5,9 @@ from math import isfinite
 from gradfit.notation import MINUS, duration, fixed, plus_minus, significant
 from gradfit.report.headlines import bare
 from gradfit.report.markup import Markup, join, tag, text
-from gradfit.report.mathtext import leaf, prose
+from gradfit.report.mathtext import italic, leaf, prose
 from gradfit.report.page import facts, mark, sentence_bold
+from gradfit.report.parameters import cells
 from gradfit.report.subject import Subject
 from gradfit.result import ParameterResult
 
@@ -26,6 +27,35 @@ def top(subject: Subject) -> Markup:
     )
     side = tag("div", facts(_facts(subject)), class_="side")
     return tag("header", main, side, class_="top row", id="top")
+
+
+_ANSWER = """
+.gradfit{font-size:14px;line-height:1.5;max-width:46em}
+.gradfit p,.gradfit ul{margin:0 0 .5em}
+.gradfit .f{font-family:"STIX Two Text","Cambria Math",Cambria,Georgia,serif;font-size:20px}
+.gradfit table{border-collapse:collapse;margin:0}
+.gradfit th,.gradfit td{text-align:right;padding:2px 14px 2px 0;background:none;border:0}
+.gradfit sub,.gradfit sup{font-size:.7em;line-height:0}
+.gradfit .frac{display:inline-flex;flex-direction:column;vertical-align:middle;text-align:center;font-size:.82em}
+.gradfit .frac>span+span{border-top:1px solid currentColor}
+.gradfit .root{border-top:1px solid currentColor}
+"""
+
+
+def answer(subject: Subject) -> Markup:
+    """Return verdict, formula, sentences and parameters without the page, in colours of the place it is shown in."""
+    result = subject.result
+    formula = tag("span", subject.typeset.html(), class_="f")
+    head = tag("p", tag("b", result.verdict.capitalize()), " \u00a0", formula)
+    said = tag("ul", *(tag("li", prose(sentence, subject.names)) for sentence in result.sentences[:3]))
+    top_row = tag(
+        "tr", *(tag("th", words, scope="col") for words in ("", "value ± s.e.", f"{subject.level} interval"))
+    )
+    rows = [
+        tag("tr", tag("th", italic(p.name), scope="row"), *cells(subject, p)) for p in result.params.values()
+    ]
+    parameters = tag("table", tag("thead", top_row), tag("tbody", *rows))
+    return tag("div", Markup(f"<style>{_ANSWER}</style>"), head, said, parameters, class_="gradfit")
 
 
 def _put_in(subject: Subject, parameter: ParameterResult) -> tuple[Markup, bool]:

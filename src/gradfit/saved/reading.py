@@ -264,6 +264,8 @@ def _data(part: Part, model: BoundModel) -> tuple[Data, Mapping[str, Array]]:
         columns={}, y=np.empty(0), rows=np.empty(0, np.int64), sigma=None, absolute=part["absolute"].truth(), cholesky=None,
         units={name: unit.text() for name, unit in part["units"].items()}, source=part["source"].text(),
         n_read=part["rows_read"].whole(), notes=part["notes"].texts(), left_out=part["left_out"].texts(),
+        origins={name: since.text() for name, since in part["origins"].items()},
+        categories={name: levels.texts() for name, levels in part["categories"].items()},
     )  # fmt: skip
     if missing:
         return AbsentData.of(known, n, unit=part["unit"].number(), why=missing), {}

@@ -140,7 +140,7 @@ class SavedResult(FitResult):
         return ModelProblem(kernel, columns, data.y, data.weight, self.settled.start, free)
 
     @cached_property
-    def _at_end(self) -> tuple[Array, Array]:
+    def at_end(self) -> tuple[Array, Array]:
         weighted = self.weighted_residuals
         return -weighted * self.data.unit, self.problem.residual_jacobian(self.outcome.parameters)[1]
 

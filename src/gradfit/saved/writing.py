@@ -159,6 +159,8 @@ def _data(result: FitResult) -> dict[str, object]:
         "left_out": list(data.left_out),
         "notes": list(data.notes),
         "units": dict(data.units),
+        "origins": dict(data.origins),
+        "categories": {name: list(levels) for name, levels in data.categories.items()},
         "absolute": data.absolute,
         "unit": data.unit,
         "sha256": result.data_hash,

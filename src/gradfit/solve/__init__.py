@@ -1,0 +1,1 @@
+"""Solvers: Levenberg-Marquardt, variable projection, the search for starts, and optimizers of torch."""

@@ -28,7 +28,7 @@ def boxed_step(factor: Factor, damping: float, lower: Array, upper: Array) -> Ar
     u = np.zeros(k)
     free = (low < 0) & (high > 0)
     for _ in range(10 * k + 10):
-        u, free = _descend(M, b, low, high, u, free)
+        u, free = _descend(M, b, low, high, u=u, free=free)
         pull = M.T @ (b - M @ u)  # where the sum would fall
         wrong = np.where(u <= low, pull, -pull)  # held at a bound, and drawn back inside
         wrong = np.where(free | (low == high), -np.inf, wrong)
@@ -40,7 +40,7 @@ def boxed_step(factor: Factor, damping: float, lower: Array, upper: Array) -> Ar
 
 
 def _descend(
-    M: Array, b: Array, low: Array, high: Array, u: Array, free: NDArray[np.bool_]
+    M: Array, b: Array, low: Array, high: Array, *, u: Array, free: NDArray[np.bool_]
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Minimum over the free variables; those that would leave the box are stopped at their bound, one at a time."""
     free = free.copy()

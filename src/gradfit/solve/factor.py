@@ -1,15 +1,87 @@
-"""One orthogonal factorisation of the scaled Jacobian, from which steps, statistics and rank all follow."""
+"""Factors of the scaled Jacobian: orthogonal ones for steps, statistics and rank, a Cholesky one for cheap steps."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit._lazy import linalg
+from gradfit._lazy import lapack
 
 Array = NDArray[np.float64]
 
 _TALL = 400  # rows from which a QR step first is cheaper than the SVD of everything
+
+
+#: smallest diagonal of the Cholesky factor (of a unit-diagonal matrix) down to which its steps are as good as the SVD's
+WELL_CONDITIONED = 3e-3
+
+
+class Normal(NamedTuple):
+    """The normal equations of a well-conditioned Jacobian: G u = -g in u = norm * h.
+
+    Attributes
+    ----------
+    norm : (k,)
+        Scale of each column.
+    gram : (k, k)
+        G = JᵀJ, scaled.
+    gradient : (k,)
+        g = Jᵀr, scaled.
+    newton : (k,)
+        G⁻¹ g: minus the Gauss-Newton step, scaled.
+    """
+
+    norm: Array
+    gram: Array
+    gradient: Array
+    newton: Array
+
+    def step(self, damping: float) -> Array:
+        """Return the minimiser of |r + J h|² + damping |norm h|², in the units of the parameters."""
+        damped = self.gram.copy()
+        damped.flat[:: len(self.norm) + 1] += damping
+        return -lapack.dposv(damped, self.gradient, overwrite_a=1)[1] / self.norm
+
+    def newton_step(self) -> Array:
+        """Return the Gauss-Newton step."""
+        return -self.newton / self.norm
+
+    def promised(self, h: Array, damping: float) -> float:
+        """Return how much the linear model says that `step(damping)` lowers the sum of squares."""
+        u = self.norm * h
+        return float(damping * (u @ u) - self.gradient @ u)
+
+    def removable(self) -> float:
+        """Return the squared part of the residuals that a Gauss-Newton step could remove."""
+        return float(self.gradient @ self.newton)
+
+    def downhill(self) -> Array:
+        """Return minus the gradient of half the sum of squares, in the units of the parameters."""
+        return -self.gradient * self.norm
+
+
+def normal(jacobian: Array, residuals: Array, before: Array | None = None) -> Normal | None:
+    """Return the normal equations, None where they would lose digits that the SVD keeps.
+
+    Zero columns, overflow and NaN make a diagonal that is not greater than the limit, so they come back as None too.
+
+    Parameters
+    ----------
+    before : (k,), optional
+        Least scale of each column.
+    """
+    gram = jacobian.T @ jacobian
+    norm = np.sqrt(gram.diagonal())
+    gradient = residuals @ jacobian
+    unit = gram / (norm[:, None] * norm)
+    scaled = gradient / norm
+    cholesky, newton, _ = lapack.dposv(unit, scaled, lower=1)
+    if len(norm) == 0 or not cholesky.diagonal().min() >= WELL_CONDITIONED:
+        return None
+    if before is not None and (before > norm).any():
+        grown = np.maximum(norm, before)
+        return Normal(grown, gram / (grown[:, None] * grown), gradient / grown, newton * grown / norm)
+    return Normal(norm, unit, scaled, newton)
 
 
 class Factor(NamedTuple):
@@ -48,6 +120,20 @@ class Factor(NamedTuple):
         r = self.rank()
         return -(self.vt[:r].T @ (self.z[:r] / self.s[:r])) / self.norm
 
+    def promised(self, h: Array, damping: float) -> float:  # noqa: ARG002  the same call as Normal's
+        """Return how much the linear model says that a step lowers the sum of squares."""
+        reach = self.reach(h)
+        return -float((2 * self.z + reach) @ reach)
+
+    def removable(self) -> float:
+        """Return the squared part of the residuals that a Gauss-Newton step could remove."""
+        z = self.z[: self.rank()]
+        return float(z @ z)
+
+    def downhill(self) -> Array:
+        """Return minus the gradient of half the sum of squares, in the units of the parameters."""
+        return -self.norm * (self.vt.T @ (self.s * self.z))
+
     def reach(self, h: Array) -> Array:
         """Return Uᵀ J h: what a step does to the residuals."""
         return self.s * (self.vt @ (self.norm * h))
@@ -72,14 +158,14 @@ def factorise(jacobian: Array, residuals: Array, norm: Array | None = None) -> F
         stacked = np.empty((n, k + 1), order="F")
         np.divide(jacobian, norm, out=stacked[:, :k])
         stacked[:, k] = residuals
-        reflected = linalg.lapack.dgeqrf(stacked, overwrite_a=1)[0]
+        reflected = lapack.dgeqrf(stacked, overwrite_a=1)[0]
         top = np.triu(reflected[: k + 1])
         scaled, residuals = np.asfortranarray(top[:k, :k]), top[:k, k]
     else:
         scaled = jacobian / norm
-    u, s, vt, failed = linalg.lapack.dgesdd(scaled, full_matrices=0)
+    u, s, vt, failed = lapack.dgesdd(scaled, full_matrices=0)
     if failed:  # gesdd gave up (it does, on rare matrices): the slower driver does not
-        u, s, vt, failed = linalg.lapack.dgesvd(scaled, full_matrices=0)
+        u, s, vt, failed = lapack.dgesvd(scaled, full_matrices=0)
     return Factor(norm, s, vt, residuals @ u)
 
 

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from gradfit.loss import Loss
 from gradfit.solve.box import boxed_step
-from gradfit.solve.factor import Factor, column_lengths, factorise
+from gradfit.solve.factor import Factor, Normal, column_lengths, factorise, normal
 from gradfit.solve.outcome import Outcome, Point, Status
 
 Array = NDArray[np.float64]
 Watch = Callable[[int, float, Array], object]
 
 SQUARED = Loss()
+
 
 class Problem(Protocol):
     """Residuals f(p) - y, weighted, and their Jacobian, as a function of the free parameters.
@@ -63,7 +64,7 @@ class State(NamedTuple):
     r: Array  # (n,) residuals
     J: Array  # (n, k) dr/dp
     cost: float
-    factor: Factor
+    factor: Factor | Normal
     mu: float  # damping; Nielsen (1999), Damping parameter in Marquardt's method
     nu: float = 2.0  # its growth after a refused step
 
@@ -86,30 +87,35 @@ class Box(NamedTuple):
         return cls(*bounds)
 
 
-def init(problem: Problem, p: Array, loss: Loss, damping: float) -> State:
+def init(problem: Problem, p: Array, loss: Loss, *, box: Box | None, damping: float) -> State:
     """Return the state at the start."""
     r, J = problem.residual_jacobian(p)
-    return State(p, r, J, loss.cost(r), _factor(loss, r, J, None), damping)
+    return State(p, r, J, loss.cost(r), _factor(loss, r, J, None, box=box), damping)
 
 
-def _factor(loss: Loss, r: Array, J: Array, before: Array | None) -> Factor:
+def _factor(loss: Loss, r: Array, J: Array, before: Array | None, *, box: Box | None) -> Factor | Normal:
+    """Return the normal equations where they are as good, else the SVD; the SVD for every step inside a box.
+
+    Moré (1978), The Levenberg-Marquardt algorithm: scales only grow, so that a column that fades keeps its step short.
+    """
     if loss.robust:
         r, J = loss.linearised(r, J)
+    cheap = normal(J, r, before) if box is None else None
+    if cheap is not None:
+        return cheap
     norm = column_lengths(J)
-    # Moré (1978), The Levenberg-Marquardt algorithm: scales only grow, so that a column that fades keeps its step short
     return factorise(J, r, norm if before is None else np.maximum(norm, before))
 
 
 def step(problem: Problem, s: State, loss: Loss, box: Box | None) -> tuple[State, float]:
     """Return the next state, and the drop of the cost that the linear model promised; the same point when refused."""
-    if box is None:
+    if box is None or isinstance(s.factor, Normal):
         h = s.factor.step(s.mu)
         p = s.p + h
     else:
         h = boxed_step(s.factor, s.mu, box.lower - s.p, box.upper - s.p)
         p = np.clip(s.p + h, box.lower, box.upper)  # the clip undoes rounding, no more
-    reach = s.factor.reach(h)
-    promised = -float((2 * s.factor.z + reach) @ reach)
+    promised = s.factor.promised(h, s.mu)
     r, J = problem.residual_jacobian(p)
     cost = loss.cost(r)
     drop = s.cost - cost
@@ -117,7 +123,7 @@ def step(problem: Problem, s: State, loss: Loss, box: Box | None) -> tuple[State
         return State(s.p, s.r, s.J, s.cost, s.factor, s.mu * s.nu, 2 * s.nu), promised
     gain = drop / promised
     mu = s.mu * max(1 / 3, 1 - (2 * gain - 1) ** 3)
-    return State(p, r, J, cost, _factor(loss, r, J, s.factor.norm), max(mu, 1e-15)), promised
+    return State(p, r, J, cost, _factor(loss, r, J, s.factor.norm, box=box), max(mu, 1e-15)), promised
 
 
 def minimise(
@@ -146,25 +152,32 @@ def minimise(
     .. [2] Moré (1978), The Levenberg-Marquardt algorithm: implementation and theory.
     """
     box = Box.around(bounds)
-    walk = _Walk(problem, loss, box, init(problem, start, loss, settings.damping), watch)
-    try:
-        status = walk.run(settings)
-    except KeyboardInterrupt:
-        status = "interrupted"
+    with np.errstate(all="ignore"):  # a step into overflow is refused; its warnings are nobody's business
+        walk = _Walk(
+            problem, loss, box, init(problem, start, loss, box=box, damping=settings.damping), watch=watch
+        )
+        try:
+            status = walk.run(settings)
+        except KeyboardInterrupt:
+            status = "interrupted"
     s = walk.state
     message = _sentence(status, walk.done)
-    factor = s.factor if walk.polished and not loss.robust else None
-    return Outcome(s.p, s.cost, status, message, walk.done, walk.evaluations, walk.points, end=(s.r, s.J), factor=factor)
+    factor = s.factor if walk.polished and not loss.robust and isinstance(s.factor, Factor) else None
+    return Outcome(
+        s.p, s.cost, status, message, walk.done, walk.evaluations, walk.points, end=(s.r, s.J), factor=factor
+    )
 
 
 class _Walk:
     """One fit under way; it holds the best state, so that an interrupt at any place loses nothing."""
 
-    def __init__(self, problem: Problem, loss: Loss, box: Box | None, state: State, watch: Watch | None) -> None:
+    def __init__(
+        self, problem: Problem, loss: Loss, box: Box | None, state: State, *, watch: Watch | None
+    ) -> None:
         self.problem, self.loss, self.box, self.state, self.watch = problem, loss, box, state, watch
         self.done, self.evaluations = 0, 1
         self.points: list[Point] = []
-        self.polished = False  # whether the factor is scaled by its own columns, not by the largest on the way
+        self.polished = False  # whether the factor is scaled by its own columns, not by the largest so far
         self.keep()
 
     def keep(self) -> None:
@@ -191,7 +204,9 @@ class _Walk:
                     return "converged"
                 if stuck:
                     return "stalled"
-                goal = min(goal * 1e-2, 1e-2 * offset_squared(self.state, self.box) / (self.state.cost or 1.0))
+                goal = min(
+                    goal * 1e-2, 1e-2 * offset_squared(self.state, self.box) / (self.state.cost or 1.0)
+                )
         self.polish()
         return "converged" if self.at_minimum(loosely=True) else "max-iterations"
 
@@ -237,7 +252,7 @@ class _Walk:
         cost = self.loss.cost(r)
         if not cost <= s.cost * (1 + 1e-9) + 1e-300:
             return False
-        self.state = State(p, r, J, cost, _factor(self.loss, r, J, None), s.mu)
+        self.state = State(p, r, J, cost, _factor(self.loss, r, J, None, box=self.box), s.mu)
         self.polished = True
         self.done += 1
         self.keep()
@@ -267,17 +282,16 @@ def offset_squared(s: State, box: Box | None) -> float:
     ----------
     .. [1] Bates & Watts (1981), A relative offset orthogonality convergence criterion for nonlinear least squares.
     """
-    if box is None:
-        z = s.factor.z[: s.factor.rank()]
-        return float(z @ z)
+    if box is None or isinstance(s.factor, Normal):
+        return s.factor.removable()
     return _dot(s.factor.reach(free_step(s, box)))
 
 
 def free_step(s: State, box: Box | None) -> Array:
     """Return the Gauss-Newton step of the parameters that no bound holds."""
-    if box is None:
+    if box is None or isinstance(s.factor, Normal):
         return s.factor.newton_step()
-    held = box.held(s.p, -(s.factor.norm * (s.factor.vt.T @ (s.factor.s * s.factor.z))))
+    held = box.held(s.p, s.factor.downhill())
     if not held.any():
         return s.factor.newton_step()
     h = np.zeros_like(s.p)
@@ -291,32 +305,33 @@ def free_step(s: State, box: Box | None) -> Array:
 def corrected(problem: Problem, s: State) -> State:
     """Return the state with the digits that rounding of large residuals took from ill-determined parameters.
 
-    They come from a gradient in long double.
-
-    Golub & Van Loan, Matrix Computations, 4th ed., sec. 3.5.3: iterative improvement. NIST's Wampler5, whose parameters
-    are 1 with standard errors of 2e7, goes from 5.6 correct digits to 12.
+    They come from a gradient in long double. Golub & Van Loan, Matrix Computations, 4th ed., sec. 3.5.3: iterative
+    improvement. NIST's Wampler5, whose parameters are 1 with standard errors of 2e7, goes from 5.6 correct digits to 10.
     """
-    k = len(s.p)
-    if not len(s.r) > k or s.factor.s[-1] < 1e-7 * s.factor.s[0]:
-        return s
-    spread = np.sqrt(np.sum((s.factor.vt.T / s.factor.s) ** 2, axis=1)) / s.factor.norm
-    lost = 1e-16 * np.sqrt(s.cost) * spread
-    if not np.any(lost > 1e-12 * np.abs(s.p)):  # the loss seen is up to 300 times this estimate
+    factor = s.factor
+    if isinstance(factor, Normal) or not loses_digits(s, factor):
         return s
     for _ in range(5):
         gradient = problem.precise_gradient(s.p)
         if gradient is None or not np.isfinite(gradient).all():
-            return s
-        inner = s.factor.vt @ (gradient / s.factor.norm)
-        h = -(s.factor.vt.T @ (inner / s.factor.s**2)) / s.factor.norm
-        if np.all(np.abs(h) <= 1e-15 * np.abs(s.p)):
-            return s
+            break
+        inner = factor.vt @ (gradient / factor.norm)
+        h = -(factor.vt.T @ (inner / factor.s**2)) / factor.norm
         r, J = problem.residual_jacobian(s.p + h)
         cost = float(r @ r)
-        if not cost <= s.cost * (1 + 1e-9):
-            return s
-        s = State(s.p + h, r, J, cost, s.factor, s.mu)
+        if np.all(np.abs(h) <= 1e-15 * np.abs(s.p)) or not cost <= s.cost * (1 + 1e-9):
+            break
+        s = State(s.p + h, r, J, cost, factor, s.mu)
     return s
+
+
+def loses_digits(s: State, factor: Factor) -> bool:
+    """Return whether rounding of the residuals shows in a parameter, in a problem whose gradient can repair that."""
+    if not len(s.r) > len(s.p) or factor.s[-1] < 1e-7 * factor.s[0]:
+        return False
+    spread = np.sqrt(np.sum((factor.vt.T / factor.s) ** 2, axis=1)) / factor.norm
+    lost = 1e-16 * np.sqrt(s.cost) * spread
+    return bool(np.any(lost > 1e-12 * np.abs(s.p)))  # the loss seen is up to 300 times this estimate
 
 
 def _sentence(status: Status, done: int) -> str:

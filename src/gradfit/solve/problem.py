@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
@@ -74,7 +75,7 @@ class ModelProblem:
         if self.free is not None:
             jacobian = jacobian[:, self.free]
         residuals = value - self.y
-        if not np.isfinite(jacobian).all():
+        if not isfinite(float(jacobian.sum())):
             jacobian = self._mended(value, jacobian, parameters)
             if not np.isfinite(jacobian).all():
                 return np.full_like(residuals, np.nan), jacobian
@@ -114,10 +115,12 @@ class ModelProblem:
             return jacobian
         if self.weight.ndim == 1:
             return jacobian * self.weight[:, None]
-        return np.asfortranarray(linalg.solve_triangular(self.weight, jacobian, lower=True, check_finite=False))
+        return np.asfortranarray(
+            linalg.solve_triangular(self.weight, jacobian, lower=True, check_finite=False)
+        )
 
     def _mended(self, value: Array, jacobian: Array, parameters: Array) -> Array:
-        """Derivatives that are 0 * inf or inf - inf in exact terms although the model is finite: by differences.
+        """Return differences for derivatives that read 0 * inf or inf - inf although the model is finite.
 
         (x/c)**b at x = 0 with b < 1 is one: its derivative by c is 0, its text is 0 * inf.
         """

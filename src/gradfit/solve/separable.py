@@ -69,7 +69,6 @@ class Separable:
         rest = J[:, self.nonlinear]
         return r - Q @ (Q.T @ r), rest - Q @ (Q.T @ rest)
 
-
     def precise_gradient(self, parameters: Array) -> None:  # noqa: ARG002  a problem's signature
         """Return nothing: the last digits are found with all parameters."""
         return
@@ -94,4 +93,6 @@ def closed_form(problem: Problem, start: Array) -> Outcome:
     state = corrected(problem, state)
     points.append((1, state.cost, 2 * (state.r @ state.J), state.p))
     message = "Solved in closed form: every parameter enters linearly"
-    return Outcome(state.p, state.cost, "converged", message, 1, 2, points, end=(state.r, state.J), factor=factor)
+    return Outcome(
+        state.p, state.cost, "converged", message, 1, 2, points, end=(state.r, state.J), factor=factor
+    )

@@ -16,7 +16,7 @@ BLOCK = 4_000_000  # numbers in one block of draws: what fits beside the cache w
 class Batch(Protocol):
     """Evaluates many sets of parameters at once."""
 
-    def __call__(self, parameters: Array) -> tuple[Array, Array]:
+    def __call__(self, parameters: Array, /) -> tuple[Array, Array]:
         """Return residuals (m, n) and derivatives (l, m, n) by the linear parameters for draws (k, m)."""
         ...
 
@@ -51,7 +51,7 @@ def _size(y: Array) -> float:
     return float(np.max(np.abs(y), initial=0.0)) or 1.0
 
 
-def draws(scales: Scales, names: int, count: int, seed: int, bounds: tuple[Array, Array]) -> Array:
+def draws(scales: Scales, names: int, count: int, *, seed: int, bounds: tuple[Array, Array]) -> Array:
     """Return (names, count) draws of parameters whose roles are unknown.
 
     Each is a place in the range of x, a rate over its span, a power, a width, or of the size of y; a tenth are negative.
@@ -204,7 +204,7 @@ def search(
         Start values that the user gave; NaN where there is none.
     """
     settings = settings or Search()
-    pool = _Pool(batch, scales, bounds, linear, given, settings)
+    pool = _Pool(batch, scales, bounds=bounds, linear=linear, given=given, settings=settings)
     pool.draw()
     ends: list[Array] = []
     losses: list[float] = []
@@ -239,6 +239,7 @@ class _Pool:
         self,
         batch: Batch,
         scales: Scales,
+        *,
         bounds: tuple[Array, Array],
         linear: NDArray[np.int64],
         given: Array,
@@ -250,7 +251,7 @@ class _Pool:
         self.drawn = np.setdiff1d(np.flatnonzero(~known), linear)
         self.random = np.random.default_rng(settings.seed)
         limits = (bounds[0][self.drawn], bounds[1][self.drawn])
-        self.fresh = draws(scales, len(self.drawn), settings.count, settings.seed, limits)
+        self.fresh = draws(scales, len(self.drawn), settings.count, seed=settings.seed, bounds=limits)
         self.tried = 0
         self.points, self.sums, self.residuals = self.evaluated(self.fresh)
 
@@ -300,4 +301,3 @@ def _in_blocks(batch: Batch, points: Array, linear: NDArray[np.int64]) -> tuple[
         np.concatenate([p[1] for p in parts]),
         np.concatenate([p[2] for p in parts]),
     )
-

@@ -6,14 +6,27 @@ from functools import lru_cache
 from gradfit._lazy import torch
 from gradfit.errors import ModelError
 from gradfit.formula import Expression
-from gradfit.graph import Graph, assemble
+from gradfit.graph import Graph
 from gradfit.trace.aten import Recorder, UntraceableError
+from gradfit.trace.builder import assemble
 from gradfit.trace.formula_code import torch_function
 from gradfit.trace.numpy_code import NumpyTensor, plain
 
 Function = Callable[..., "torch.Tensor"]
 
 __all__ = ["UntraceableError", "on_tensors", "torch_function", "trace", "trace_formula"]
+
+#: what a model may raise when it meets single tensors instead of columns
+_RAISED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @lru_cache(maxsize=1024)
@@ -34,39 +47,47 @@ def trace(function: Function, variables: Sequence[str], parameters: Sequence[str
     """Return the graph of f(*variables, *parameters), a function of torch tensors.
 
     The function runs once, on 0-dimensional float64 tensors, while every operation that torch dispatches is written
-    down, those of `torch.autograd.grad` included. Whether the graph speaks for whole columns too (a pointwise model) is the caller's to check,
-    on the real data.
+    down, those of `torch.autograd.grad` included. Whether the graph speaks for whole columns too (a pointwise model) is
+    the caller's to check, on the real data.
 
     Raises
     ------
     UntraceableError
         If the function joins rows, branches on a value, or uses an operation without a scalar rule.
+    ModelError
+        If the function itself raises one.
     """
-    from_first = len(variables)
-
-    def value_and_slopes(*inputs: "torch.Tensor") -> tuple["torch.Tensor", tuple["torch.Tensor | None", ...]]:
-        leaves = [p.detach().requires_grad_() for p in inputs[from_first:]]
-        value = function(*inputs[:from_first], *leaves)
-        if value.dim() != 0:
-            raise UntraceableError(f"the model makes shape {tuple(value.shape)} of single values")
-        if not value.requires_grad:
-            return value, tuple(None for _ in leaves)
-        return value, torch.autograd.grad(value.to(torch.float64), leaves, allow_unused=True)
-
     # odd places, so that no comparison in the model is decided by an accident (0, 1, equal values)
     places = [0.61 + 0.137 * k for k in range(len(variables) + len(parameters))]
     inputs = [torch.tensor(p, dtype=torch.float64) for p in places]
-    recorder = Recorder(inputs, from_first)
+    leaves = [p.requires_grad_() for p in inputs[len(variables) :]]
+    recorder = Recorder(inputs, len(variables))
     try:
-        value, slopes = recorder.run(value_and_slopes, *inputs)  # pyright: ignore[reportGeneralTypeIssues]  # what it returns
+        with recorder.recording(), torch.enable_grad():
+            value = function(*inputs)
+            slopes = _slopes(value, leaves)
+        ends = [recorder.node(part) for part in (value, *slopes)]
     except ModelError:
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
+    except _RAISED as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UntraceableError(f"the model does not run on single values: {reason}") from error
-    ids = [0.0 if slope is None else slope for slope in slopes]
-    nodes = [recorder.node(v) for v in (value, *ids)]
-    return assemble(recorder.builder, nodes[0], nodes[1:], variables, parameters)
+    return assemble(recorder.builder, ends, variables, parameters)
+
+
+def _slopes(value: "torch.Tensor", leaves: Sequence["torch.Tensor"]) -> list["torch.Tensor | float"]:
+    """Return the derivatives of a value by the leaves; 0 where it does not depend on one.
+
+    Raises
+    ------
+    UntraceableError
+        If the value is no single number.
+    """
+    if value.dim() != 0:
+        raise UntraceableError(f"the model makes shape {tuple(value.shape)} of single values")
+    if not value.requires_grad:
+        return [0.0] * len(leaves)
+    return list(torch.autograd.grad(value.to(torch.float64), leaves, materialize_grads=True))
 
 
 def on_tensors(function: Callable[..., object]) -> Function:

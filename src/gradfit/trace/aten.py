@@ -2,32 +2,47 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from importlib import import_module
+from typing import TypeGuard, cast
 
 from gradfit._lazy import torch
 from gradfit.errors import ModelError
-from gradfit.graph import Builder
+from gradfit.trace.builder import Builder
 
-Rule = Callable[..., object]
+Rule = Callable[..., int]
+Record = Callable[[object, tuple[object, ...], Mapping[str, object]], object]
 
 
 class UntraceableError(ModelError):
     """A model that is no scalar expression of its inputs; the message says which part is not."""
 
 
-def _times(b: Builder, factor: object, i: int) -> int:
-    return i if factor is None else b.op("mul", int(factor), i)  # pyright: ignore[reportArgumentType]  # a node id
-
-
-def _fill(value: float) -> Rule:
-    return lambda b, *a, **k: b.const(value)
+# ---------------------------------------------------------------------------- rules
 
 
 def _same(name: str) -> Rule:
-    return lambda b, *ids: b.op(name, *ids)
+    def rule(b: Builder, *ids: int) -> int:
+        return b.op(name, *ids)
+
+    return rule
 
 
-def _alias(b: Builder, x: int, *_rest: object, **_named: object) -> int:
-    return x
+def _times(b: Builder, factor: int | None, i: int) -> int:
+    return i if factor is None else b.op("mul", factor, i)
+
+
+def _add(b: Builder, x: int, y: int, alpha: int | None = None) -> int:
+    return b.op("add", x, _times(b, alpha, y))
+
+
+def _sub(b: Builder, x: int, y: int, alpha: int | None = None) -> int:
+    return b.op("sub", x, _times(b, alpha, y))
+
+
+def _rsub(b: Builder, x: int, y: int, alpha: int | None = None) -> int:
+    return b.op("sub", y, _times(b, alpha, x))
 
 
 def _sigmoid(b: Builder, x: int) -> int:
@@ -40,82 +55,109 @@ def _clamp(b: Builder, x: int, low: int | None = None, high: int | None = None) 
     return x if high is None else b.minimum(x, high)
 
 
-def _pow(b: Builder, x: int, exponent: int) -> int:
-    return b.op("pow", x, exponent)
+def _clamp_max(b: Builder, x: int, high: int) -> int:
+    return b.minimum(x, high)
 
 
-def _one_minus_square(b: Builder, y: int) -> int:
-    return b.op("sub", b.const(1.0), b.op("mul", y, y))
+def _tanh_backward(b: Builder, g: int, y: int) -> int:
+    return b.op("mul", g, b.op("sub", b.const(1.0), b.op("mul", y, y)))
 
 
-def _softplus(b: Builder, x: int, *_rest: object) -> int:
-    return b.op("log1p", b.op("exp", x))
+def _sigmoid_backward(b: Builder, g: int, y: int) -> int:
+    return b.op("mul", g, b.op("mul", y, b.op("sub", b.const(1.0), y)))
 
 
-_SAME = (
-    "neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc log1p expm1 floor "
-    "lgamma digamma mul div atan2 lt le gt ge eq ne where wofz_real wofz_imag"
-).split()
-_ALIASES = (
-    "to clone detach lift_fresh_copy lift_fresh alias view reshape expand contiguous squeeze unsqueeze permute "
-    "_to_copy convert_element_type sum mean positive"
-).split()
+def _threshold_backward(b: Builder, g: int, x: int, t: int) -> int:
+    return b.op("where", b.op("le", x, t), b.const(0.0), g)
 
-RULES: dict[str, Rule] = {
-    **{name: _same(name) for name in _SAME},
-    **dict.fromkeys(_ALIASES, _alias),
-    **dict.fromkeys(["zeros_like", "new_zeros", "zeros", "zero"], _fill(0.0)),
-    **dict.fromkeys(["ones_like", "new_ones", "ones"], _fill(1.0)),
-    "add": lambda b, x, y, alpha=None: b.op("add", x, _times(b, alpha, y)),
-    "sub": lambda b, x, y, alpha=None: b.op("sub", x, _times(b, alpha, y)),
-    "rsub": lambda b, x, y, alpha=None: b.op("sub", y, _times(b, alpha, x)),
-    "pow": _pow,
+
+def _masked_fill(b: Builder, x: int, mask: int, value: int) -> int:
+    return b.op("where", mask, value, x)
+
+
+def _index_put(b: Builder, x: int, mask: Sequence[int], *value: int) -> int:
+    return b.op("where", mask[0], value[0], x)
+
+
+def _lerp(b: Builder, x: int, y: int, w: int) -> int:
+    return b.op("add", x, b.op("mul", w, b.op("sub", y, x)))
+
+
+def _addcmul(b: Builder, x: int, *factors: int, value: int | None = None) -> int:
+    return b.op("add", x, _times(b, value, b.op("mul", *factors)))
+
+
+def _addcdiv(b: Builder, x: int, *parts: int, value: int | None = None) -> int:
+    return b.op("add", x, _times(b, value, b.op("div", *parts)))
+
+
+_OF_ONE: Mapping[str, Callable[[Builder, int], int]] = {
     "sigmoid": _sigmoid,
-    "softplus": _softplus,
     "reciprocal": lambda b, x: b.op("div", b.const(1.0), x),
     "rsqrt": lambda b, x: b.op("div", b.const(1.0), b.op("sqrt", x)),
     "exp2": lambda b, x: b.op("exp", b.op("mul", x, b.const(math.log(2)))),
     "log2": lambda b, x: b.op("mul", b.op("log", x), b.const(1 / math.log(2))),
     "log10": lambda b, x: b.op("mul", b.op("log", x), b.const(1 / math.log(10))),
-    "sign": _same("sign"),
-    "sgn": _same("sign"),
     "ceil": lambda b, x: b.op("neg", b.op("floor", b.op("neg", x))),
     "relu": lambda b, x: b.maximum(x, b.const(0.0)),
+    "isnan": lambda b, x: b.op("ne", x, x),
+}
+_OF_TWO: Mapping[str, Callable[[Builder, int, int], int]] = {
     "maximum": lambda b, x, y: b.maximum(x, y),
     "minimum": lambda b, x, y: b.minimum(x, y),
     "fmax": lambda b, x, y: b.maximum(x, y),
     "fmin": lambda b, x, y: b.minimum(x, y),
+}
+_SAME = (
+    "neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc log1p expm1 floor "
+    "sign lgamma digamma mul div pow atan2 lt le gt ge eq ne where wofz_real wofz_imag"
+)
+_RULES: Mapping[str, Rule] = {
+    **{name: _same(name) for name in _SAME.split()},
+    **_OF_ONE,
+    **_OF_TWO,
+    "add": _add,
+    "sub": _sub,
+    "rsub": _rsub,
+    "sgn": _same("sign"),
     "clamp": _clamp,
     "clamp_min": _clamp,
-    "clamp_max": lambda b, x, high: _clamp(b, x, None, high),
-    "masked_fill": lambda b, x, mask, value: b.op("where", mask, value, x),
-    "copy": lambda b, x, y, *rest: y,
-    "fill": lambda b, x, value: value,
-    "index_put": lambda b, x, mask, value, *rest: b.op("where", mask[0], value, x),
-    "lerp": lambda b, x, y, w: b.op("add", x, b.op("mul", w, b.op("sub", y, x))),
-    "addcmul": lambda b, x, y, z, value=None: b.op("add", x, _times(b, value, b.op("mul", y, z))),
-    "addcdiv": lambda b, x, y, z, value=None: b.op("add", x, _times(b, value, b.op("div", y, z))),
-    "full_like": lambda b, x, value, **k: value,
-    "full": lambda b, size, value, **k: value,
-    "new_full": lambda b, x, size, value, **k: value,
-    "scalar_tensor": lambda b, value, **k: value,
-    "tanh_backward": lambda b, g, y: b.op("mul", g, _one_minus_square(b, y)),
-    "sigmoid_backward": lambda b, g, y: b.op("mul", g, b.op("mul", y, b.op("sub", b.const(1.0), y))),
-    "threshold_backward": lambda b, g, x, t: b.op("where", b.op("le", x, t), b.const(0.0), g),
-    "logical_and": _same("and"),
-    "bitwise_and": _same("and"),
-    "logical_or": _same("or"),
-    "bitwise_or": _same("or"),
-    "logical_not": _same("not"),
-    "bitwise_not": _same("not"),
-    "isnan": lambda b, x: b.op("ne", x, x),
-    **dict.fromkeys(
-        ["_assert_tensor_metadata", "_record_function_enter_new", "_record_function_exit"], lambda b, *a, **k: None
-    ),
+    "clamp_max": _clamp_max,
+    "masked_fill": _masked_fill,
+    "index_put": _index_put,
+    "lerp": _lerp,
+    "addcmul": _addcmul,
+    "addcdiv": _addcdiv,
+    "tanh_backward": _tanh_backward,
+    "sigmoid_backward": _sigmoid_backward,
+    "threshold_backward": _threshold_backward,
+    **{name: _same(word) for word in ("and", "or", "not") for name in (f"logical_{word}", f"bitwise_{word}")},
 }
-# sizes and dimensions: plain numbers, not nodes of the graph
-_SIZES = frozenset(_ALIASES) | {"full", "new_full", "zeros", "ones", "new_zeros", "new_ones"}
-_IGNORED = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format", "out", "implicit", "non_blocking"})
+
+_PASSED_ON = (
+    "to clone detach lift_fresh_copy lift_fresh alias view reshape expand contiguous squeeze unsqueeze permute "
+    "_to_copy convert_element_type sum mean positive"
+)
+#: operations that give one of their arguments, and which one
+_GIVEN: Mapping[str, int] = {
+    **dict.fromkeys(_PASSED_ON.split(), 0),
+    **dict.fromkeys(["copy", "fill", "full", "full_like"], 1),
+    "scalar_tensor": 0,
+    "new_full": 2,
+}
+#: operations that give a number, whatever their arguments
+_FILLED: Mapping[str, float] = {
+    **dict.fromkeys(["zeros_like", "new_zeros", "zeros", "zero", "empty_like", "new_empty", "empty"], 0.0),
+    **dict.fromkeys(["ones_like", "new_ones", "ones"], 1.0),
+}
+_SILENT = frozenset(["_assert_tensor_metadata", "_record_function_enter_new", "_record_function_exit"])
+_KNOWN = _RULES.keys() | _GIVEN.keys() | _FILLED.keys() | _SILENT
+_IGNORED = frozenset(
+    ["dtype", "layout", "device", "pin_memory", "memory_format", "out", "implicit", "non_blocking"]
+)
+
+
+# ---------------------------------------------------------------------------- the recorder
 
 
 class Recorder:
@@ -125,28 +167,15 @@ class Recorder:
     """
 
     def __init__(self, inputs: Sequence["torch.Tensor"], variables: int) -> None:
-        self.builder = Builder()
+        self.builder: Builder = Builder()
         self._held: dict[int, tuple[object, int]] = {}
         for k, tensor in enumerate(inputs):
             leaf = ("var", k) if k < variables else ("par", k - variables)
             self._held[id(tensor)] = (tensor, self.builder.put(*leaf))
 
-    def run(self, function: Callable[..., object], *inputs: "torch.Tensor") -> object:
-        """Return function(*inputs), with every operation on the way written down."""
-        record = self.record
-
-        class Mode(torch.utils._python_dispatch.TorchDispatchMode):  # noqa: SLF001  torch's only door to its dispatcher
-            @classmethod
-            def _should_skip_dynamo(cls) -> bool:
-                return False  # no torch.compile here; the wrapper against it costs 1.3 s of imports
-
-            def __torch_dispatch__(
-                self, operation: object, types: object, args: tuple[object, ...] = (), kwargs: object = None
-            ) -> object:
-                return record(operation, args, kwargs or {})
-
-        with Mode() as self._mode:
-            return function(*inputs)
+    def recording(self) -> AbstractContextManager[object]:
+        """Return the context in which every operation of torch is written down."""
+        return _mode()(self.record)
 
     def node(self, value: object) -> int:
         """Return the node of a value that the model returned."""
@@ -162,44 +191,53 @@ class Recorder:
         """
         name = str(operation).split(".")[1]
         if name == "_local_scalar_dense" and id(args[0]) in self._held:
-            raise UntraceableError("the model looks at a value (an `if`, float() or .item()) to decide what to do")
-        if name not in RULES and name.removesuffix("_") not in RULES:
+            raise UntraceableError(
+                "the model looks at a value (an `if`, float() or .item()) to decide what to do"
+            )
+        plain = name if name in _KNOWN else name.removesuffix("_")
+        if plain not in _KNOWN:
             return self._taken_apart(operation, name, args, named)
-        result = operation(*args, **named)  # pyright: ignore[reportCallIssue]  # an overload of torch.ops
+        result = _called(operation, args, named)
         if not isinstance(result, torch.Tensor):
             return result
         if result.dim() and not any(id(a) in self._held for a in _flat(args)):
             return result  # an array of constants; whether it meets a value is seen there
         if result.dim():
             raise UntraceableError(f"the model makes shape {tuple(result.shape)} of single values")
-        self._held[id(result)] = (result, self._applied(name, args, named))
-        if name.endswith("_") and isinstance(args[0], torch.Tensor):
-            self._held[id(args[0])] = (args[0], self._held[id(result)][1])
+        node = self._applied(plain, args, named)
+        self._held[id(result)] = (result, node)
+        if name.endswith("_"):
+            self._held[id(args[0])] = (args[0], node)
         return result
 
     def _taken_apart(
         self, operation: object, name: str, args: tuple[object, ...], named: Mapping[str, object]
     ) -> object:
-        """An operation without a rule, written down as torch's own decomposition into simpler ones."""
-        if not any(id(a) in self._held for a in _flat([args, list(named.values())])):
-            return operation(*args, **named)  # pyright: ignore[reportCallIssue]  # an overload of torch.ops
-        from torch._decomp import decomposition_table, decompositions  # noqa: F401, PLC0415, TID251  0.3 s, few need it
+        """Return what an operation without a rule gives, written down as torch's own decomposition into simpler ones.
 
-        simpler = decomposition_table.get(operation)  # pyright: ignore[reportArgumentType, reportCallIssue]  # keyed by overloads
+        Raises
+        ------
+        UntraceableError
+            If torch has none.
+        """
+        if not any(id(a) in self._held for a in _flat([args, list(named.values())])):
+            return _called(operation, args, named)
+        simpler = _decompositions().get(operation)
         if simpler is None:
             raise UntraceableError(f"{name} is no operation on single values")
-        with self._mode:
-            return simpler(*args, **named)
+        with self.recording():
+            return _called(simpler, args, named)
 
-    def _applied(self, name: str, args: tuple[object, ...], named: Mapping[str, object]) -> int:
-        rule = RULES.get(name) or RULES[name.removesuffix("_")]
-        sizes = name in _SIZES and name not in ("full", "new_full")
-        operands = [a if sizes and not isinstance(a, torch.Tensor) else self._argument(a) for a in args]
+    def _applied(self, name: str, args: Sequence[object], named: Mapping[str, object]) -> int:
+        if name in _FILLED:
+            return self.builder.const(_FILLED[name])
+        if name in _GIVEN:
+            return self._operand(args[_GIVEN[name]])
         extra = {key: self._argument(value) for key, value in named.items() if key not in _IGNORED}
-        return int(rule(self.builder, *operands, **extra))  # pyright: ignore[reportArgumentType]  # a node id
+        return _RULES[name](self.builder, *(self._argument(a) for a in args), **extra)
 
     def _argument(self, value: object) -> object:
-        if isinstance(value, list | tuple):
+        if _is_sequence(value):
             return [self._argument(v) for v in value]
         return self._operand(value) if isinstance(value, torch.Tensor | bool | int | float) else value
 
@@ -210,11 +248,56 @@ class Recorder:
             if value.numel() != 1:
                 raise UntraceableError(f"the model holds an array of {value.numel()} constants")
             value = value.item()
-        return self.builder.const(value)  # pyright: ignore[reportArgumentType]  # a number
+        if not isinstance(value, bool | int | float):
+            raise UntraceableError(f"the model returns {type(value).__name__}, not a number")
+        return self.builder.const(value)
+
+
+@lru_cache(maxsize=1)
+def _decompositions() -> Mapping[object, object]:
+    """Return torch's operations as simpler ones; it takes 0.3 s to import, and few models need it."""
+    decompositions = import_module("torch._decomp.decompositions")
+    return decompositions.decomposition_table
+
+
+@lru_cache(maxsize=1)
+def _mode() -> Callable[[Record], AbstractContextManager[object]]:
+    """Return torch's context that hands every operation to a function; made at the first trace, as torch is a late import."""
+    base: type = import_module(
+        "torch.utils._python_dispatch"
+    ).TorchDispatchMode  # torch's only door to its dispatcher
+
+    class Mode(base):  # pyright: ignore[reportUntypedBaseClass]  # torch's own has no types
+        def __init__(self, record: Record) -> None:
+            super().__init__()  # pyright: ignore[reportUnknownMemberType]  # torch's own has no types
+            self.record: Record = record
+
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False  # no torch.compile here; the wrapper against it costs 1.3 s of imports
+
+        def __torch_dispatch__(
+            self,
+            operation: object,
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
+            return self.record(operation, args, kwargs or {})
+
+    return Mode
+
+
+def _called(operation: object, args: Sequence[object], named: Mapping[str, object]) -> object:
+    return cast("Callable[..., object]", operation)(*args, **named)
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
 
 
 def _flat(args: object) -> Iterator[object]:
-    if isinstance(args, list | tuple):
+    if _is_sequence(args):
         for part in args:
             yield from _flat(part)
     else:

@@ -1,0 +1,229 @@
+"""The commands and their options; what they do is in the modules beside this one."""
+
+from typing import Annotated
+
+import typer
+
+from gradfit._version import __version__
+from gradfit.cli.fitting import FitCommand, run
+from gradfit.cli.looking import look, models_shown, shown
+from gradfit.cli.predicting import predicted
+from gradfit.cli.screen import Screen
+
+COMMANDS = ("fit", "plot", "predict", "models", "show")
+
+app = typer.Typer(
+    name="gradfit",
+    help="Fit any function to data by gradients, and see whether to trust the answer.",
+    epilog="Exit codes: 0 done, a fit with verdict Trust or Caution; 1 fitted, verdict No; 2 bad use or input, nothing written.",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: boxes say nothing, and rich takes 0.1 s to import
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help="CSV, TSV, Parquet, Arrow, JSON, Excel, .npy, .npz; - is standard input."
+    ),
+]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", metavar="EXPR", help='Rows to use, as in "dose > 0".')
+]
+Sheet = Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Sheet of an Excel file.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON alone on standard output.")]
+Missing = Annotated[
+    str,
+    typer.Option(
+        "--missing", metavar="error|drop", help="Rows without a number: refuse them, or drop and count them."
+    ),
+]
+Texts = list[str] | None
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001  typer's signature
+    if asked:
+        Screen.of("stdout").write(f"gradfit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gradfit(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fit any function to data by gradients, and see whether to trust the answer."""
+    del version  # its callback has answered
+
+
+@app.command(short_help="Fit a model to data.")
+def fit(  # noqa: PLR0913  each option of the command is an argument
+    context: typer.Context,
+    file: File,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help='A formula, "t_c = w*t_u + b", or a model of the library.')
+    ],
+    *,
+    start: Annotated[
+        Texts, typer.Option("--start", metavar="a=1,b=2|search", help="Start values; found when left out.")
+    ] = None,
+    bounds: Annotated[
+        Texts, typer.Option("--bounds", metavar="a=0:10,b=:5", help="Limits of parameters.")
+    ] = None,
+    fix: Annotated[
+        Texts, typer.Option("--fix", metavar="c=3", help="Parameters that are not fitted.")
+    ] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option("--sigma", metavar="COL|EXPR", help="Known standard deviations of the observations."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="COL|EXPR", help='Relative weights, as in "1/y**2".')
+    ] = None,
+    where: Where = None,
+    exclude: Annotated[
+        Texts, typer.Option("--exclude", metavar="3,17", help="Rows to leave out, from 1.")
+    ] = None,
+    missing: Missing = "error",
+    response: Annotated[
+        str | None, typer.Option("--response", metavar="COL", help="The observed column.")
+    ] = None,
+    sheet: Sheet = None,
+    loss: Annotated[
+        str,
+        typer.Option("--loss", metavar="NAME[:SCALE]", help="squared, soft_l1, huber, cauchy or bisquare."),
+    ] = "squared",
+    solver: Annotated[
+        str,
+        typer.Option(
+            "--solver", metavar="NAME", help="lm, or any optimizer of torch.optim: SGD, Adam, LBFGS ..."
+        ),
+    ] = "lm",
+    lr: Annotated[
+        float | None, typer.Option("--lr", metavar="RATE", help="Learning rate of an optimizer.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", metavar="N", help="How often an optimizer goes through the rows."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Rows a step of an optimizer.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="NAME", help="Of torch.optim.lr_scheduler.")
+    ] = None,
+    more: Annotated[
+        Texts,
+        typer.Option(
+            "--set", metavar="momentum=0.9", help="Settings of the optimizer, and scheduler.gamma=0.9."
+        ),
+    ] = None,
+    max_iterations: Annotated[
+        int | None, typer.Option("--max-iterations", metavar="N", help="Of Levenberg-Marquardt; 500.")
+    ] = None,
+    executor: Annotated[
+        str, typer.Option("--executor", metavar="NAME", help="auto, numpy or tensor.")
+    ] = "auto",
+    level: Annotated[float, typer.Option("--level", metavar="P", help="Of intervals and bands.")] = 0.95,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")] = 0,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="FILE", help="Write the fit, for gradfit predict.")
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option("--report", metavar="FILE", help="Write the report, an HTML page.")
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Write a figure: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but a doubt.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print the way there, on standard error.")
+    ] = False,
+    force: Force = False,
+) -> int:
+    """Fit a model to data: parameters with uncertainties, findings and a verdict.
+
+    Names in the formula that are columns of FILE are data, the others are parameters. Options that name several things
+    can be given several times.
+    """
+    return run(
+        FitCommand(
+            command=str(context.obj),
+            file=file, model=model, start=start, bounds=bounds, fix=fix, sigma=sigma, weights=weights, where=where,
+            exclude=exclude, missing=missing, response=response, sheet=sheet, loss=loss, solver=solver, lr=lr, epochs=epochs,
+            batch_size=batch_size, scheduler=scheduler, more=more, max_iterations=max_iterations, executor=executor,
+            level=level, seed=seed, outputs={"report": report, "fit": save, "figure": plot}, json=json, quiet=quiet,
+            verbose=verbose, force=force,
+        )
+    )  # fmt: skip
+
+
+@app.command(short_help="Look at data before fitting.")
+def plot(
+    file: File,
+    x: Annotated[str | None, typer.Argument(metavar="[X]", help="A column.")] = None,
+    y: Annotated[str | None, typer.Argument(metavar="[Y]", help="A column that is drawn against it.")] = None,
+    *,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Write a figure: .png, .svg or .pdf.")
+    ] = None,
+    where: Where = None,
+    sheet: Sheet = None,
+    force: Force = False,
+) -> int:
+    """Look at data before fitting: one column, one against another, or all of them."""
+    return look(file, x, y, out=out, where=where or (), sheet=sheet, force=force)
+
+
+@app.command(short_help="Predict at new inputs from a saved fit.")
+def predict(
+    fit: Annotated[
+        str, typer.Argument(metavar="FIT.json", help="A fit that gradfit fit --save has written.")
+    ],
+    file: File,
+    *,
+    level: Annotated[
+        float | None, typer.Option("--level", metavar="P", help="Of the bands; that of the fit.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Write the table: .csv, .parquet or .json.")
+    ] = None,
+    missing: Missing = "error",
+    sheet: Sheet = None,
+    json: Json = False,
+    force: Force = False,
+) -> int:
+    """Predict at new inputs, with bands: a table for a person in a terminal, CSV in a pipe."""
+    return predicted(fit, file, level=level, out=out, missing=missing, sheet=sheet, json=json, force=force)
+
+
+@app.command(short_help="List the library of models.")
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, in full.")] = None,
+    *,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Write a figure: .png, .svg or .pdf.")
+    ] = None,
+    force: Force = False,
+) -> int:
+    """List the library of models, or show one of them."""
+    return models_shown(name, plot=plot, force=force)
+
+
+@app.command(short_help="Explain a formula, and print its code.")
+def show(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A formula, or a model of the library.")],
+    *,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="x,y", help="Names that are data; x, t and the left side when left out."
+        ),
+    ] = None,
+) -> int:
+    """Show what is understood of a formula, and the code of its value and derivatives."""
+    return shown(model, columns)

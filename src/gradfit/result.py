@@ -1,7 +1,7 @@
 """The result of a fit: numbers with their uncertainty, what they rest on, and how they were obtained."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,13 @@ from gradfit._lazy import polars, special, stage
 from gradfit._version import __version__
 from gradfit.diagnose import Check, Diagnosis, Finding
 from gradfit.diagnose import verdict as verdict_of
-from gradfit.errors import DataError, OptionError
+from gradfit.errors import DataError
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
+from gradfit.parameter import ParameterResult, Params, checked_level
+from gradfit.prediction import Prediction
 from gradfit.prepare import Data, Parameters
+from gradfit.rivals import RIVALS
 from gradfit.solve.outcome import History, Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.table import Table, read
@@ -48,176 +51,6 @@ class Starts:
     refined: int = 1
     reached: int = 1
     losses: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class ParameterResult:
-    """One parameter of a fit.
-
-    Attributes
-    ----------
-    name : str
-        As in the formula.
-    value : float
-        Best value.
-    stderr : float
-        Standard error; NaN for a parameter that was fixed, sits on a bound, or is not determined by the data.
-    fixed : bool
-        Whether it was held at its value.
-    bounds : (float, float)
-        Limits, infinite where there is none.
-    start : float or None
-        Where the fit began; None where no start was needed.
-    at_bound : bool
-        Whether it ended on one of its bounds.
-    determined : bool
-        False when only combinations with other parameters are known.
-    dof : int
-        Degrees of freedom of its interval.
-    level : float
-        Level of the interval when none is given.
-    """
-
-    name: str
-    value: float
-    stderr: float
-    fixed: bool
-    bounds: tuple[float, float]
-    start: float | None
-    at_bound: bool
-    determined: bool
-    dof: int
-    level: float
-    unit: str = ""
-
-    def interval(self, level: float | None = None) -> tuple[float, float]:
-        """Return the two-sided interval by Student's t; infinite when the data do not determine the parameter.
-
-        Examples
-        --------
-        >>> p = ParameterResult("w", 0.5368, 0.0355, False, (-np.inf, np.inf), None, False, True, 9, 0.95)
-        >>> tuple(round(end, 3) for end in p.interval())
-        (0.456, 0.617)
-        """
-        if self.fixed:
-            return self.value, self.value
-        if not self.determined or np.isnan(self.stderr):
-            return (-np.inf, np.inf) if not self.at_bound else (np.nan, np.nan)
-        half = student(_level(self.level if level is None else level), self.dof) * self.stderr
-        return self.value - half, self.value + half
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The model at new inputs.
-
-    Attributes
-    ----------
-    value, stderr : (m,)
-        The curve and its standard error; infinite where it depends on what the data did not determine.
-    confidence : (lower, upper), each (m,)
-        Where the curve lies.
-    prediction : (lower, upper), each (m,)
-        Where one new reading lies.
-    columns : mapping of str to (m,)
-        The inputs.
-    level : float
-        Of both bands.
-    response : str
-        What is predicted.
-    """
-
-    value: Array
-    stderr: Array
-    confidence: tuple[Array, Array]
-    prediction: tuple[Array, Array]
-    columns: Mapping[str, Array]
-    level: float
-    response: str
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Return inputs, value and bands as columns."""
-        return {
-            **{name: values.tolist() for name, values in self.columns.items()},
-            self.response: self.value.tolist(),
-            "stderr": self.stderr.tolist(),
-            "confidence_low": self.confidence[0].tolist(),
-            "confidence_high": self.confidence[1].tolist(),
-            "prediction_low": self.prediction[0].tolist(),
-            "prediction_high": self.prediction[1].tolist(),
-        }
-
-    def to_frame(self) -> "polars.DataFrame":
-        """Return the same as a Polars data frame."""
-        return polars.DataFrame(self.to_dict())
-
-
-class Params(Mapping[str, ParameterResult]):
-    """Parameters by name, in the model's order; a wrong name is answered with the right ones."""
-
-    def __init__(self, items: Mapping[str, ParameterResult]) -> None:
-        self._items = dict(items)
-
-    def __getitem__(self, name: str) -> ParameterResult:
-        if name not in self._items:
-            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._items)}")
-        return self._items[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self._items.values())
-
-
-def _level(level: float) -> float:
-    if not 0 < level < 1:
-        raise OptionError(
-            f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval"
-        )
-    return level
-
-
-#: what other tools call the same thing -> our name
-RIVALS: Mapping[str, str] = {
-    "redchi": "lmfit's redchi is reduced_chi2 here",
-    "chisqr": "lmfit's chisqr is chi2 here",
-    "best_fit": "lmfit's best_fit is fitted here",
-    "best_values": "lmfit's best_values is values here",
-    "init_fit": "lmfit's init_fit is model evaluated at the start values: result.predict after Model(...), or result.params[...].start",
-    "init_values": "lmfit's init_values are result.params[...].start here",
-    "residual": "lmfit's residual is residuals here (y - fitted)",
-    "resid": "statsmodels' resid is residuals here",
-    "covar": "lmfit's covar is covariance here",
-    "cov": "cov is covariance here",
-    "pcov": "SciPy's pcov is covariance here",
-    "popt": "SciPy's popt is list(result.values.values()) here",
-    "perr": "the standard errors are result.errors here",
-    "nfree": "lmfit's nfree is dof here",
-    "ndof": "iminuit's ndof is dof here",
-    "ndata": "lmfit's ndata is n here",
-    "nobs": "statsmodels' nobs is n here",
-    "nvarys": "lmfit's nvarys is k here",
-    "rsquared": "rsquared is r2 here",
-    "success": "success is converged here; whether to trust the answer is verdict",
-    "valid": "iminuit's valid is converged here; whether to trust the answer is verdict",
-    "fval": "iminuit's fval is loss here",
-    "nfev": "nfev is evaluations here",
-    "x": "SciPy's x is list(result.values.values()) here",
-    "cost": "SciPy's cost is half of loss here",
-    "fit_report": "lmfit's fit_report() is summary() here",
-    "ci_report": "lmfit's ci_report() is result.params[...].interval(level) here",
-    "conf_interval": "conf_interval is result.params[...].interval(level) here",
-    "eval": "lmfit's eval(x=...) is predict({...}).value here",
-    "eval_uncertainty": "lmfit's eval_uncertainty is predict({...}).confidence here",
-    "plot_fit": "lmfit's plot_fit is plot() here",
-    "bse": "statsmodels' bse is errors here",
-    "merrors": "iminuit's merrors are result.params[...].interval(level) here",
-    "stderr": "standard errors are result.errors, or result.params[...].stderr, here",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -587,7 +420,7 @@ class FitResult:
         DataError
             If an input column is missing.
         """
-        level = _level(self.level if level is None else level)
+        level = checked_level(self.level if level is None else level)
         columns, rows = self._inputs(data)
         problem = self.problem
         kernel_columns = [columns[name] for name in self.inputs] or [np.zeros(rows)]
@@ -624,9 +457,9 @@ class FitResult:
             typical = 1.0 if self.data.sigma is None else float(np.sqrt(np.mean(self.data.sigma**2)))
         return typical * self._uncertainty.scatter / self.data.unit
 
-    def at_level(self, level: float) -> "FitResult":
+    def atchecked_level(self, level: float) -> "FitResult":
         """Return the same fit with intervals and bands of another level."""
-        return replace(self, level=_level(level))
+        return replace(self, level=checked_level(level))
 
     def summary(self, width: int = 80) -> str:
         """Return the answer as text for a terminal."""

@@ -296,14 +296,14 @@ def _inverts(inverse: Array | None, J: Array) -> bool:
     """
     if inverse is None:
         return False
-    error = np.sqrt(np.diagonal(inverse))
+    error = np.sqrt(inverse.diagonal())
     unit = J * error
-    product = inverse / np.multiply.outer(error, error) @ (unit.T @ unit)
+    product = (inverse / error / error[:, None]) @ (unit.T @ unit)
     return bool(np.abs(product - np.eye(len(error))).max() <= 1e-5)
 
 
 def _further(found: _Found, residual: OfParameters, slopes: OfParameters, turns: int = 30) -> _Found:
-    """Return the fit some undamped steps further: MINPACK stops at a part in 1e8 of the cost, this at rounding."""
+    """Return the fit some undamped steps further: MINPACK stops at a part in 1e8 of the cost, this near rounding."""
     p, r, J, cost, inverse = found.parameters, found.residuals, found.jacobian, found.cost, found.inverse
     if inverse is None:
         return found
@@ -315,17 +315,16 @@ def _further(found: _Found, residual: OfParameters, slopes: OfParameters, turns:
         promise = float(slope @ h)
         if not promise < 0.5 * last:
             break
-        if promise <= 1e-12 * cost:  # so small that residuals follow the tangent
+        if promise <= 1e-14 * cost:  # so near that residuals follow the tangent
             p, r = p - h, r - J @ h
-            cost = float(r @ r)
             break
         moved = residual(p - h)
-        after = float(moved @ moved)
-        if not after <= cost * (1 + 1e-13):
+        if not float(moved @ moved) <= cost * (1 + 1e-13):
             break
-        p, r, cost, last = p - h, moved, after, promise
-    inverse = inverse if J is found.jacobian or _inverts(inverse, J) else _inverse(J)
-    return replace(found, parameters=p, residuals=r, cost=cost, jacobian=J, inverse=inverse)
+        p, r, cost, last = p - h, moved, float(moved @ moved), promise
+    if last < np.inf and not _inverts(inverse, J):
+        inverse = _inverse(J)
+    return replace(found, parameters=p, residuals=r, cost=float(r @ r), jacobian=J, inverse=inverse)
 
 
 def _left(found: _Found) -> float:

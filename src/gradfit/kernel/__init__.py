@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gradfit.graph import Graph
 from gradfit.kernel.columnwise import AutogradKernel, DifferenceKernel
 from gradfit.kernel.numpy import NumpyExecutor, NumpyKernel
-from gradfit.kernel.tensor import TensorExecutor
+from gradfit.kernel.tensor import TensorExecutor, TensorKernel
 
 Array = NDArray[np.float64]
 
@@ -41,4 +41,7 @@ class Executor(Protocol):
 
 EXECUTORS: dict[str, Executor] = {"numpy": NumpyExecutor(), "tensor": TensorExecutor()}
 
-__all__ = ["EXECUTORS", "AutogradKernel", "DifferenceKernel", "Executor", "Kernel", "NumpyExecutor", "NumpyKernel", "TensorExecutor"]
+__all__ = [
+    "EXECUTORS", "AutogradKernel", "DifferenceKernel", "Executor", "Kernel", "NumpyExecutor", "NumpyKernel",
+    "TensorExecutor", "TensorKernel",
+]  # fmt: skip

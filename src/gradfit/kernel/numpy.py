@@ -1,17 +1,20 @@
-"""The numpy executor: the graph's operations one after the other, each a NumPy call. Nothing to compile, so it is instant."""
+"""The numpy executor: the graph's operations one after the other, each a NumPy call. Nothing to compile: it is instant."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gradfit._lazy import special
-from gradfit.graph import LEAVES, Graph, Node, operands
+from gradfit.graph import LEAVES, Graph, Node, operands, place, reached
+from gradfit.kernel.faddeeva import wofz
+from gradfit.kernel.source import python_source
 
 Array = NDArray[np.float64]
-Step = tuple[int, Callable[..., object], tuple[int, ...]]
+Step = tuple[int, Callable[..., Any], tuple[int, ...]]
 
 CHUNK = 16_384  # rows at a time: a dozen intermediate columns of this length stay in the second-level cache
 
@@ -28,16 +31,17 @@ class NumpyExecutor:
 class NumpyKernel:
     """A graph's operations in order, once for the value alone and once for value and derivatives."""
 
-    name = "numpy"
+    name: str = "numpy"
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        everything = [graph.value, *graph.scale, *graph.core]
-        self._value_steps = _steps(graph, [graph.value])
-        self._all_steps = _steps(graph, everything)
-        self._blank: list[object] = [node[1] if node[0] == "const" else None for node in graph.nodes]
-        self._leaves = [(i, str(n[0]), int(n[1])) for i, n in enumerate(graph.nodes) if n[0] in ("var", "par")]  # pyright: ignore[reportArgumentType]  # a leaf's index
-        self._unit = [graph.nodes[s] == ("const", 1.0) for s in graph.scale]
+        self.graph: Graph = graph
+        self._value_steps: list[Step] = _steps(graph, [graph.value])
+        self._all_steps: list[Step] = _steps(graph, [graph.value, *graph.scale, *graph.core])
+        self._blank: list[Any] = [node[1] if node[0] == "const" else None for node in graph.nodes]
+        leaves = [(i, node) for i, node in enumerate(graph.nodes) if node[0] in ("var", "par")]
+        self._leaves: list[tuple[int, str, int]] = [(i, str(node[0]), place(node)) for i, node in leaves]
+        self._unit: list[bool] = [graph.nodes[s] == ("const", 1.0) for s in graph.scale]
+        self._own: bool = graph.nodes[graph.value][0] not in ("var", "par")  # the value is a fresh array
 
     def value(self, columns: Sequence[Array], parameters: Array) -> Array:
         """Return the model (n,) at the rows of `columns`, each (n,), for parameters (k,).
@@ -67,6 +71,11 @@ class NumpyKernel:
             out = self._fill(columns, parameters, jacobian)
         return out, jacobian.T if parameters.ndim == 1 else jacobian
 
+    @cached_property
+    def source(self) -> str:
+        """The graph as Python code for a person to read; running it gives what the kernel gives."""
+        return python_source(self.graph)
+
     def _fill(self, columns: Sequence[Array], parameters: Array, jacobian: Array) -> Array:
         graph = self.graph
         with np.errstate(all="ignore"):
@@ -75,10 +84,10 @@ class NumpyKernel:
                 if self._unit[j]:
                     jacobian[j] = values[core]
                 else:
-                    np.multiply(values[scale], values[core], out=jacobian[j])  # pyright: ignore[reportCallIssue, reportArgumentType]  # numbers
+                    np.multiply(values[scale], values[core], out=jacobian[j])
         return self._spread(values[graph.value], columns, parameters)
 
-    def _run(self, steps: Sequence[Step], columns: Sequence[Array], parameters: Array) -> list[object]:
+    def _run(self, steps: Sequence[Step], columns: Sequence[Array], parameters: Array) -> list[Any]:
         values = self._blank.copy()
         scalars = parameters.tolist() if parameters.ndim == 1 else parameters
         for i, kind, k in self._leaves:
@@ -92,19 +101,17 @@ class NumpyKernel:
                 values[i] = function(*(values[j] for j in ids))
         return values
 
-    def _spread(self, value: object, columns: Sequence[Array], parameters: Array) -> Array:
+    def _spread(self, value: Any, columns: Sequence[Array], parameters: Array) -> Array:
         rows = len(columns[0]) if columns else 1
         shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
-        if isinstance(value, np.ndarray) and value.shape == shape and value.dtype == parameters.dtype:
-            return value if self.graph.nodes[self.graph.value][0] != "var" else value.copy()
+        if (
+            self._own
+            and isinstance(value, np.ndarray)
+            and value.shape == shape
+            and value.dtype == parameters.dtype
+        ):
+            return value
         return np.array(np.broadcast_to(np.asarray(value, parameters.dtype), shape))
-
-    @cached_property
-    def source(self) -> str:
-        """The graph as Python code for a person to read; running it gives what the kernel gives."""
-        from gradfit.kernel.source import python_source  # noqa: PLC0415  only `show` needs it
-
-        return python_source(self.graph)
 
 
 def _chunks(columns: Sequence[Array], rows: int) -> list[list[Array]]:
@@ -112,30 +119,29 @@ def _chunks(columns: Sequence[Array], rows: int) -> list[list[Array]]:
 
 
 def _steps(graph: Graph, wanted: Sequence[int]) -> list[Step]:
-    keep: set[int] = set()
-    todo = list(wanted)
-    while todo:
-        i = todo.pop()
-        if i not in keep:
-            keep.add(i)
-            todo.extend(operands(graph.nodes[i]))
-    return [(i, _function(graph.nodes[i]), operands(graph.nodes[i])) for i in sorted(keep) if graph.nodes[i][0] not in LEAVES]
+    nodes = graph.nodes
+    return [
+        (i, _function(nodes[i]), operands(nodes[i]))
+        for i in reached(nodes, wanted)
+        if nodes[i][0] not in LEAVES
+    ]
 
 
-def _function(node: Node) -> Callable[..., object]:
+def _function(node: Node) -> Callable[..., Any]:
     name = str(node[0])
     return FUNCTIONS[name] if name in FUNCTIONS else getattr(special, _SPECIAL[name])
 
 
-def _wofz_real(x: object, y: object) -> object:
-    return special.wofz(np.asarray(x) + 1j * np.asarray(y)).real
+def _wofz_real(x: ArrayLike, y: ArrayLike) -> Array:
+    return wofz(x, y, "real")
 
 
-def _wofz_imag(x: object, y: object) -> object:
-    return special.wofz(np.asarray(x) + 1j * np.asarray(y)).imag
+def _wofz_imag(x: ArrayLike, y: ArrayLike) -> Array:
+    return wofz(x, y, "imag")
 
 
-FUNCTIONS: Mapping[str, Callable[..., object]] = {
+_OWN_NAMES = "exp log sqrt sin cos tan tanh sinh cosh log1p expm1 floor sign"  # and NumPy's
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -162,6 +168,6 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "not": np.logical_not,
     "wofz_real": _wofz_real,
     "wofz_imag": _wofz_imag,
-    **{name: getattr(np, name) for name in "exp log sqrt sin cos tan tanh sinh cosh log1p expm1 floor sign".split()},
+    **{name: getattr(np, name) for name in _OWN_NAMES.split()},
 }
 _SPECIAL = {"erf": "erf", "erfc": "erfc", "lgamma": "gammaln", "digamma": "psi"}

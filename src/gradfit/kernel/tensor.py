@@ -3,14 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit._lazy import special, torch
-from gradfit.graph import LEAVES, Graph, operands
+from gradfit._lazy import torch
+from gradfit.graph import Graph, constant, operands, place
+from gradfit.kernel.faddeeva import wofz
 
 Array = NDArray[np.float64]
+
+_OF_TORCH = (
+    "add sub mul div pow neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc "
+    "log1p expm1 floor sign lgamma digamma atan2 where lt le gt ge eq ne"
+)
 
 
 @dataclass(frozen=True)
@@ -46,55 +53,64 @@ class TensorKernel:
         """Return the model (n,) at the rows of `columns`, each (n,), for parameters (k,)."""
         with torch.no_grad():
             values = self._run(columns, parameters)
-            return self._column(values[self.graph.value], columns).cpu().numpy()
+            return _column(values[self.graph.value], columns).cpu().numpy()
 
     def value_jacobian(self, columns: Sequence[Array], parameters: Array) -> tuple[Array, Array]:
-        """Return the model (n,) and its derivatives by the parameters (n, k)."""
+        """Return the model (n,) and its derivatives by the parameters (n, k), stored by column."""
         graph = self.graph
         with torch.no_grad():
             values = self._run(columns, parameters)
-            slopes = [
-                self._column(values[s] * values[c], columns) for s, c in zip(graph.scale, graph.core, strict=True)
-            ]
-            value = self._column(values[graph.value], columns).cpu().numpy()
-        rows = len(value)
-        return value, torch.stack(slopes).cpu().numpy().T if slopes else np.empty((rows, 0))
+            value = _column(values[graph.value], columns).cpu().numpy()
+            jacobian = np.empty((len(graph.core), len(value)))
+            for j, (scale, core) in enumerate(zip(graph.scale, graph.core, strict=True)):
+                jacobian[j] = _column(values[scale] * values[core], columns).cpu().numpy()
+        return value, jacobian.T
 
     def _run(self, columns: Sequence[Array], parameters: Array) -> list["torch.Tensor"]:
         functions = _functions()
         out: list[torch.Tensor] = []
         for node in self.graph.nodes:
             if node[0] == "var":
-                out.append(torch.as_tensor(np.ascontiguousarray(columns[int(node[1])]), device=self.device))  # pyright: ignore[reportArgumentType]  # a leaf's index
+                out.append(self._input(columns[place(node)]))
             elif node[0] == "par":
-                out.append(torch.tensor(float(parameters[int(node[1])]), dtype=torch.float64, device=self.device))  # pyright: ignore[reportArgumentType]  # a leaf's index
-            elif node[0] in LEAVES:
-                kind = torch.bool if isinstance(node[1], bool) else torch.float64
-                out.append(torch.tensor(node[1], dtype=kind, device=self.device))
+                out.append(self._number(float(parameters[place(node)])))
+            elif node[0] == "const":
+                out.append(self._number(node[1] if isinstance(node[1], bool) else constant(node)))
             else:
                 out.append(functions[str(node[0])](*(out[i] for i in operands(node))))
         return out
 
-    def _column(self, value: "torch.Tensor", columns: Sequence[Array]) -> "torch.Tensor":
-        rows = len(columns[0]) if columns else 1
-        return value.to(torch.float64).expand(rows).clone() if value.dim() == 0 else value.to(torch.float64).clone()
+    def _input(self, column: Array) -> "torch.Tensor":
+        column = np.ascontiguousarray(column, dtype=np.float64)
+        if not column.flags.writeable:  # torch would warn that it could be written to
+            column = column.copy()
+        return torch.as_tensor(column, device=self.device)
+
+    def _number(self, value: float) -> "torch.Tensor":
+        dtype = torch.bool if isinstance(value, bool) else torch.float64
+        return torch.tensor(value, dtype=dtype, device=self.device)
+
+
+def _column(value: "torch.Tensor", columns: Sequence[Array]) -> "torch.Tensor":
+    rows = len(columns[0]) if columns else 1
+    return (value.expand(rows) if value.dim() == 0 else value).to(torch.float64).clone()
 
 
 @lru_cache(maxsize=1)
 def _functions() -> Mapping[str, Callable[..., "torch.Tensor"]]:
-    names = "add sub mul div pow neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc "
-    names += "log1p expm1 floor sign lgamma digamma atan2 where lt le gt ge eq ne"
+    """Return torch's functions for the graph's operations; made at the first use, as torch is a late import."""
     return {
-        **{name: getattr(torch, name) for name in names.split()},
+        **{name: getattr(torch, name) for name in _OF_TORCH.split()},
         "and": torch.logical_and,
         "or": torch.logical_or,
         "not": torch.logical_not,
-        "wofz_real": lambda x, y: _wofz(x, y, "real"),
-        "wofz_imag": lambda x, y: _wofz(x, y, "imag"),
+        "wofz_real": _wofz("real"),
+        "wofz_imag": _wofz("imag"),
     }
 
 
-def _wofz(x: "torch.Tensor", y: "torch.Tensor", part: str) -> "torch.Tensor":
-    """torch has no Faddeeva function: SciPy's, on the processor."""
-    z = x.cpu().numpy() + 1j * y.cpu().numpy()
-    return torch.as_tensor(np.ascontiguousarray(getattr(special.wofz(z), part)), device=x.device)
+def _wofz(part: Literal["real", "imag"]) -> Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]:
+    def function(x: "torch.Tensor", y: "torch.Tensor") -> "torch.Tensor":
+        return torch.as_tensor(wofz(x.cpu().numpy(), y.cpu().numpy(), part), device=x.device)
+
+    return function

@@ -1,0 +1,102 @@
+"""A fitted parameter: its value, its uncertainty, and how it was held."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradfit.errors import OptionError
+from gradfit.uncertainty import student
+
+
+def checked_level(level: float) -> float:
+    """Return the level of an interval.
+
+    Raises
+    ------
+    OptionError
+        If it does not lie between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise OptionError(
+            f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval"
+        )
+    return level
+
+
+@dataclass(frozen=True)
+class ParameterResult:
+    """One parameter of a fit.
+
+    Attributes
+    ----------
+    name : str
+        As in the formula.
+    value : float
+        Best value.
+    stderr : float
+        Standard error; NaN for a parameter that was fixed, sits on a bound, or is not determined by the data.
+    fixed : bool
+        Whether it was held at its value.
+    bounds : (float, float)
+        Limits, infinite where there is none.
+    start : float or None
+        Where the fit began; None where no start was needed.
+    at_bound : bool
+        Whether it ended on one of its bounds.
+    determined : bool
+        False when only combinations with other parameters are known.
+    dof : int
+        Degrees of freedom of its interval.
+    level : float
+        Level of the interval when none is given.
+    """
+
+    name: str
+    value: float
+    stderr: float
+    fixed: bool
+    bounds: tuple[float, float]
+    start: float | None
+    at_bound: bool
+    determined: bool
+    dof: int
+    level: float
+    unit: str = ""
+
+    def interval(self, level: float | None = None) -> tuple[float, float]:
+        """Return the two-sided interval by Student's t; infinite when the data do not determine the parameter.
+
+        Examples
+        --------
+        >>> p = ParameterResult("w", 0.5368, 0.0355, False, (-np.inf, np.inf), None, False, True, 9, 0.95)
+        >>> tuple(round(end, 3) for end in p.interval())
+        (0.456, 0.617)
+        """
+        if self.fixed:
+            return self.value, self.value
+        if not self.determined or np.isnan(self.stderr):
+            return (-np.inf, np.inf) if not self.at_bound else (np.nan, np.nan)
+        half = student(checked_level(self.level if level is None else level), self.dof) * self.stderr
+        return self.value - half, self.value + half
+
+
+class Params(Mapping[str, ParameterResult]):
+    """Parameters by name, in the model's order; a wrong name is answered with the right ones."""
+
+    def __init__(self, items: Mapping[str, ParameterResult]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> ParameterResult:
+        if name not in self._items:
+            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._items)}")
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self._items.values())

@@ -1,0 +1,41 @@
+"""What other tools call the parts of a result: asked for one, a result answers with its own name."""
+
+from collections.abc import Mapping
+
+#: what other tools call the same thing -> our name
+RIVALS: Mapping[str, str] = {
+    "redchi": "lmfit's redchi is reduced_chi2 here",
+    "chisqr": "lmfit's chisqr is chi2 here",
+    "best_fit": "lmfit's best_fit is fitted here",
+    "best_values": "lmfit's best_values is values here",
+    "init_fit": "lmfit's init_fit is model evaluated at the start values: result.predict after Model(...), or result.params[...].start",
+    "init_values": "lmfit's init_values are result.params[...].start here",
+    "residual": "lmfit's residual is residuals here (y - fitted)",
+    "resid": "statsmodels' resid is residuals here",
+    "covar": "lmfit's covar is covariance here",
+    "cov": "cov is covariance here",
+    "pcov": "SciPy's pcov is covariance here",
+    "popt": "SciPy's popt is list(result.values.values()) here",
+    "perr": "the standard errors are result.errors here",
+    "nfree": "lmfit's nfree is dof here",
+    "ndof": "iminuit's ndof is dof here",
+    "ndata": "lmfit's ndata is n here",
+    "nobs": "statsmodels' nobs is n here",
+    "nvarys": "lmfit's nvarys is k here",
+    "rsquared": "rsquared is r2 here",
+    "success": "success is converged here; whether to trust the answer is verdict",
+    "valid": "iminuit's valid is converged here; whether to trust the answer is verdict",
+    "fval": "iminuit's fval is loss here",
+    "nfev": "nfev is evaluations here",
+    "x": "SciPy's x is list(result.values.values()) here",
+    "cost": "SciPy's cost is half of loss here",
+    "fit_report": "lmfit's fit_report() is summary() here",
+    "ci_report": "lmfit's ci_report() is result.params[...].interval(level) here",
+    "conf_interval": "conf_interval is result.params[...].interval(level) here",
+    "eval": "lmfit's eval(x=...) is predict({...}).value here",
+    "eval_uncertainty": "lmfit's eval_uncertainty is predict({...}).confidence here",
+    "plot_fit": "lmfit's plot_fit is plot() here",
+    "bse": "statsmodels' bse is errors here",
+    "merrors": "iminuit's merrors are result.params[...].interval(level) here",
+    "stderr": "standard errors are result.errors, or result.params[...].stderr, here",
+}

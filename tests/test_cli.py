@@ -10,15 +10,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import gradfit
-from gradfit import GradfitError
-from gradfit.cli import main
+from gradfit import GradfitError, OptionError
+from gradfit.cli import arguments, main
 from gradfit.library import MODELS
 from gradfit.outputs import target, write_whole
 from gradfit.saved import load
@@ -291,7 +294,7 @@ def test_a_read_only_folder_is_seen_before_the_fit(run, tmp_path):
 
 
 def test_the_answer_is_shown_and_no_file_is_left_when_one_cannot_be_made(run, tmp_path, monkeypatch):
-    def fails(result):
+    def fails(_):
         raise GradfitError("the report cannot be made")
 
     monkeypatch.setattr("gradfit.report.html", fails)
@@ -451,6 +454,26 @@ def test_a_defect_is_one_sentence_and_a_traceback_on_request(run, monkeypatch):
     assert "Traceback" in run("fit", THERMOMETER, LINE).err
 
 
+@pytest.mark.parametrize(
+    ("parse", "right"),
+    [
+        (arguments.start_of, "a=1"),
+        (partial(arguments.numbers_by_name, option="--fix"), "a=1"),
+        (arguments.bounds_of, "a=0:1"),
+        (arguments.row_numbers, "3"),
+        (arguments.optimizer_settings, "a=1"),
+    ],
+    ids=["start", "fix", "bounds", "exclude", "set"],
+)
+@given(text=st.text(alphabet="ab=,:.-1e5 ∞²٣−nif", max_size=12) | st.text(max_size=8))
+def test_any_text_of_an_option_is_understood_or_refused(parse, right, text):
+    assert len(parse([right])) == 1
+    try:
+        parse([text])
+    except OptionError as error:
+        assert error.remedy.startswith("Write --")  # noqa: PT017  most texts are fine, and only the others have an error
+
+
 # ---------------------------------------------------------------------------- predict
 
 
@@ -513,7 +536,8 @@ def test_predictions_as_json_with_null_for_what_is_not_known(run, tmp_path):
         (["fit.json", "gaps.csv"], "has no number in t_u (row 2)"),
     ],
 )
-def test_what_cannot_be_predicted(run, fit_file, words, sentence):
+@pytest.mark.usefixtures("fit_file")
+def test_what_cannot_be_predicted(run, words, sentence):
     Path("other.csv").write_text("x\n1\n")
     Path("gaps.csv").write_text("t_u\n1\nn/a\n3\n")
     seen = run("predict", *words)
@@ -549,7 +573,7 @@ def test_data_are_drawn_in_text_and_to_a_file(run, data):
     assert "30 points" in flat(seen.out)
     everything = run("plot", data)
     assert re.search(r"decay\.csv 30 rows", flat(everything.out))
-    assert re.search(r"x 0\.1000? to 5", flat(everything.out))
+    assert re.search(r"x 0\.1 to 5", flat(everything.out))
     written = run("plot", data, "--out", "all.svg", "--where", "x > 1")
     assert (written.code, flat(written.out).strip()) == (0, "figure all.svg")
     assert "<svg" in Path("all.svg").read_text()

@@ -34,6 +34,8 @@ def decay(n, seed=0):
     return {"x": x, "y": 5 * np.exp(-0.4 * x) + 1 + rng.normal(0, 0.3, n)}
 
 
+LONG = "response_with_a_very_long_name_" * 3
+DAYS = np.arange("2020-01-01", "2020-01-12", dtype="datetime64[D]")
 START = {"a": 5, "k": 0.4, "c": 1}
 FITS = {
     "line": lambda: gradfit.fit("t_c = w*t_u + b", {"t_u": T_U, "t_c": T_C}),
@@ -46,6 +48,8 @@ FITS = {
     "no degrees of freedom": lambda: gradfit.fit("y = a*x + b", {"x": [1.0, 2.0], "y": [3.0, 4.0]}),
     "small, far from zero": lambda: gradfit.fit("y = a*(x - 1e9) + b", {"x": T_U + 1e9, "y": T_C * 1e-9}),
     "odd names": lambda: gradfit.fit("{cost $} = {rate %}*a_long_name + b", {"cost $": T_C, "rate %": T_U}),
+    "long names": lambda: gradfit.fit(f"{LONG} = rate*{LONG}x + b", {f"{LONG}x": T_U, LONG: T_C}),
+    "dates": lambda: gradfit.fit("y = a*day + b", {"day": DAYS, "y": T_C}),
     "function": lambda: gradfit.fit(lambda t, rate, size: size * np.exp(-rate * t), {"t": T_U, "y": np.exp(-T_U / 40)}),
 }  # fmt: skip
 
@@ -109,6 +113,10 @@ def test_units_stand_on_axes_and_in_words(tmp_path):
         "line\n± 2.7\u00a0°C",
         "residual, °C,\n± 2 s.d. in grey",
     } <= set(said)
+
+
+def test_dates_name_the_day_they_are_counted_from():
+    assert "day, days since 2020-01-01" in words(fit_figure(FITS["dates"]()))
 
 
 def test_many_readings_become_hexagons_and_ribbons():

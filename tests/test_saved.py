@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -272,7 +273,9 @@ def test_a_link_is_followed_and_permissions_stay(tmp_path):
     assert real.stat().st_mode & 0o777 == 0o640
 
 
-TEXT = saved_text(fitted("at a bound"))
+@lru_cache(maxsize=1)
+def text() -> str:
+    return saved_text(fitted("at a bound"))
 
 
 @pytest.mark.parametrize(
@@ -281,34 +284,55 @@ TEXT = saved_text(fitted("at a bound"))
         (None, r"There is no file .*fit\.json"),
         (b"", r"fit\.json is empty"),
         (b" \n", r"fit\.json is empty"),
-        (TEXT[: len(TEXT) // 2].encode(), r"fit\.json is cut short or damaged"),
         (b"x,y\n1,2\n", r"fit\.json is no saved fit"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", r"fit\.json is no saved fit"),
         (b"[" * 100_000, r"fit\.json is no saved fit: it is nested too deeply"),
         (b"[1, 2]", r"fit\.json is no saved fit"),
         (b'{"format": "other"}', r"fit\.json is no saved fit"),
         (b'{"format": "gradfit fit"}', r"fit\.json is damaged: schema is missing"),
-        (TEXT.replace('"schema": 1', '"schema": 2').encode(), r"was written by a newer gradfit: it has schema 2, and gradfit .* reads up to 1"),
-        (TEXT.replace('"schema": 1', '"schema": "1"').encode(), r"schema is '1', and should be a whole number"),
-        (TEXT.replace('"level": 0.95', '"level": 2').encode(), r"level is 2, and should be between 0 and 1"),
-        (TEXT.replace('["par", 0]', '["par", 7]').encode(), r"is damaged: model\.graph"),
-        (TEXT.replace('"exp"', '"system"').encode(), r"model\.graph: node \d+ of the graph is damaged"),
-        (TEXT.replace('"inputs": ["x"]', '"inputs": ["x", "x"]').encode(), r"should be names, each once"),
-        (TEXT.replace('"severity": "warning"', '"severity": "bad"').encode(), r"should be info, warning or error"),
-        (TEXT.replace('"status": "converged"', '"status": "fine"').encode(), r"outcome\.status is 'fine'"),
-        (TEXT.replace('"rows_used": 25', '"rows_used": 24').encode(), r"data\.columns\.x is .*should be numbers of shape \(24,\)"),
-        (TEXT.replace('"name": "squared"', '"name": "exec"').encode(), r"loss\.name is 'exec'"),
-        (TEXT.replace(f'"formula": "{DECAY}"', '"formula": "y = __import__(1)"').encode(), r"formula is .*should be a formula"),
-        (TEXT.replace(f'"formula": "{DECAY}"', '"formula": "y = a*z"').encode(), r"should be a formula of x, a, b, c"),
+        (
+            b'{"format": "gradfit fit", "schema": 2}',
+            r"was written by a newer gradfit: it has schema 2, and gradfit .* reads up to 1",
+        ),
+        (b'{"format": "gradfit fit", "schema": "1"}', r"schema is '1', and should be a whole number"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_saved_fit(tmp_path, content, sentence):
     file = tmp_path / "fit.json"
     if content is not None:
-        assert content != TEXT.encode()
         file.write_bytes(content)
     with pytest.raises(DataError, match=sentence):
         load(file)
+
+
+def test_a_file_that_was_cut_short(tmp_path):
+    whole = text()
+    for share in (0.02, 0.5, 0.999):
+        (tmp_path / "fit.json").write_text(whole[: int(share * len(whole))])
+        with pytest.raises(DataError, match=r"fit\.json is cut short or damaged"):
+            load(tmp_path / "fit.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"level": 0.95', '"level": 2', r"level is 2, and should be between 0 and 1"),
+        ('["par", 0]', '["par", 7]', r"is damaged: model\.graph"),
+        ('"exp"', '"system"', r"is damaged: model\.graph"),
+        ('"inputs": ["x"]', '"inputs": ["x", "x"]', r"should be names, each once"),
+        ('"severity": "warning"', '"severity": "bad"', r"should be info, warning or error"),
+        ('"status": "converged"', '"status": "fine"', r"outcome\.status is 'fine'"),
+        ('"rows_used": 25', '"rows_used": 24', r"data\.columns\.x is .*should be numbers of shape \(24,\)"),
+        ('"name": "squared"', '"name": "exec"', r"loss\.name is 'exec'"),
+        (f'"formula": "{DECAY}"', '"formula": "y = __import__(1)"', r"formula is .*should be a formula"),
+        (f'"formula": "{DECAY}"', '"formula": "y = a*z"', r"should be a formula of x, a, b, c"),
+    ],
+)
+def test_a_file_that_was_changed_by_hand(tmp_path, old, new, sentence):
+    assert old in text()
+    (tmp_path / "fit.json").write_text(text().replace(old, new))
+    with pytest.raises(DataError, match=sentence):
+        load(tmp_path / "fit.json")
 
 
 def test_a_folder_is_no_saved_fit(tmp_path):
@@ -316,7 +340,6 @@ def test_a_folder_is_no_saved_fit(tmp_path):
         load(tmp_path)
 
 
-PLAIN = json.loads(TEXT)
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 40), st.just(10**400), st.floats(), st.text(max_size=5),
     st.sampled_from(["inf", "-inf", "mul", "where", [], {}, [[]], [None], {"not saved": 1}, {"NumPy array": "x"}, {"gradfit loss": 3}]),
@@ -330,19 +353,19 @@ def places(part, path=()):
         yield from places(value, (*path, key))
 
 
-PLACES = list(places(PLAIN))
+PLACES = st.deferred(lambda: st.sampled_from(list(places(json.loads(text())))))
 
 
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(PLACES), st.sampled_from(["set", "drop", "twice"]), LEAVES),
+        st.tuples(PLACES, st.sampled_from(["set", "drop", "twice"]), LEAVES),
         min_size=1,
         max_size=3,
     )
 )
 def test_a_changed_file_gives_a_result_or_a_sentence(tmp_path_factory, changes):
-    plain = json.loads(TEXT)
+    plain = json.loads(text())
     for path, what, value in changes:
         _change(plain, path, what, value)
     file = tmp_path_factory.getbasetemp() / "changed.json"
@@ -356,7 +379,7 @@ def test_a_changed_file_gives_a_result_or_a_sentence(tmp_path_factory, changes):
             assert all(isinstance(value, float) for value in again.values.values())
             json.dumps(summary_dict(again), allow_nan=False)
         except GradfitError as error:
-            assert len(str(error)) < 2_000
+            assert str(file) in str(error) or "finite" in str(error) or "column" in str(error), error  # noqa: PT017  a mutation may do no harm
 
 
 def _change(part, path, what, value):

@@ -41,6 +41,7 @@ def evidence_of(result: FitResult) -> Evidence:
         status=result.status,
         message=result.message,
         unused=graph.unused() if graph is not None else (),
+        sigma=result.data.sigma_from,
         constant=tuple(name for name, x in result.data.columns.items() if len(x) > 1 and np.ptp(x) == 0),
     )
 

@@ -140,7 +140,14 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
     bound = bind(model, chosen, response, start=start, named=_named(start, bounds, fixed), missing=missing)
-    rows = assemble(chosen, bound, missing=missing, covariance=covariance, n_read=table.n)
+    rows = assemble(
+        chosen,
+        bound,
+        missing=missing,
+        covariance=covariance,
+        n_read=table.n,
+        sigma_from=next((s for s in (sigma, weights) if isinstance(s, str)), ""),
+    )
     parameters = settled(bound, start, bounds, fixed)
     _enough(rows, parameters, bound)
     with np.errstate(
@@ -165,7 +172,7 @@ def start_values(
     """Return start values for a model on data: the library model's own guess, else the end of a search."""
     table = _table(data)
     bound = bind(model, table, response)
-    rows = assemble(table, bound, missing="error", covariance=None, n_read=table.n)
+    rows = assemble(table, bound, missing="error", n_read=table.n)
     guess = _guess(model, rows, None)
     if guess is not None:
         return guess()

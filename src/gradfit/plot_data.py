@@ -117,7 +117,7 @@ def _column(table: "Table", name: str) -> Column:
         If no cell of it can be drawn.
     """
     held = table.columns[name]
-    unit = table.units.get(name) or table.origins.get(name, "")
+    unit = table.origins.get(name) or table.units.get(name, "")
     if held.dtype == object:
         column = _levels(name, [None if cell is None else str(cell) for cell in held])
     else:

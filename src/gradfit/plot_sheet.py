@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 import importlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -85,13 +85,19 @@ def wrapped(figure: "Figure", text: str, *, headline: bool = False, most: int = 
     """Return running text in lines that fit the width of the figure, at most `most` of them."""
     room = figure.get_figwidth() * (1 - 2 * _MARGIN)
     size, lines = 12.0 if headline else 9.5, [""]
-    for word in drawn(text).split(" "):
+    for word in _parts(drawn(text)):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and text_width(figure, longer, size=size, bold=headline) > room:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines if len(lines) <= most else [*lines[: most - 1], f"{lines[most - 1]} …"]
+
+
+def _parts(text: str, most: int = 60) -> Iterator[str]:
+    """Return the words of a text, those that no line would hold in pieces."""
+    for word in text.split(" "):
+        yield from (word[i : i + most] for i in range(0, max(len(word), 1), most))
 
 
 def fitted(figure: "Figure", text: str, room: float, *, size: float, bold: bool = False) -> str:

@@ -55,9 +55,19 @@ def symbol(name: str) -> str:
     return f"${_math(name)}$" if _SYMBOL.fullmatch(name) else drawn(name)
 
 
+def short(name: str, most: int = 36) -> str:
+    """Return a name with its middle left out when it is longer than `most` characters.
+
+    >>> short("response_of_the_left_detector", 13)
+    'respon…tector'
+    """
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
 def axis_title(title: str, name: str) -> str:
-    """Return the name of an axis, which begins with the name of a column."""
-    rest = title.removeprefix(name)
+    """Return the name of an axis, which begins with the name of a column; a long one is cut in its middle."""
+    rest, name = title.removeprefix(name), short(name)
     return symbol(name) + (mixed(rest) if symbol(name).startswith("$") else drawn(rest))
 
 

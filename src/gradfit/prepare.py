@@ -45,6 +45,8 @@ class Data:
         Rows that were read.
     notes, left_out : tuple of str
         What was done to the data, and which rows are not used.
+    sigma_from : str
+        The column or expression that sigma or weights came from, empty for numbers.
     origins : mapping of str to str
         Since when dates count, by column; new data count from there too.
     categories : mapping of str to tuple of str
@@ -62,6 +64,7 @@ class Data:
     n_read: int
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    sigma_from: str = ""
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
@@ -196,7 +199,15 @@ def rows_text(rows: NDArray[np.int64]) -> str:
     return ("row " if len(rows) == 1 else "rows ") + listing([f"{r}" for r in rows], most=6)
 
 
-def assemble(table: Table, model: BoundModel, *, missing: str, covariance: Array | None, n_read: int) -> Data:
+def assemble(
+    table: Table,
+    model: BoundModel,
+    *,
+    missing: str,
+    covariance: Array | None = None,
+    n_read: int,
+    sigma_from: str = "",
+) -> Data:
     """Return the rows of the fit as numbers.
 
     Raises
@@ -219,7 +230,7 @@ def assemble(table: Table, model: BoundModel, *, missing: str, covariance: Array
     return Data(
         {name: table.columns[name] for name in model.inputs},
         y, table.rows, sigma, absolute or covariance is not None, cholesky, table.units, table.source, n_read,
-        (*model.notes, *notes), left_out, table.origins, table.categories,
+        (*model.notes, *notes), left_out, sigma_from, table.origins, table.categories,
     )  # fmt: skip
 
 

@@ -427,7 +427,7 @@ class FitResult:
         value, J = problem.model.value_jacobian(kernel_columns, self.parameters)
         stderr = self._uncertainty.band(J[:, self.settled.free])
         t = student(level, self.dof) if not self.data.absolute else float(special.ndtri(0.5 + level / 2))
-        spread = np.sqrt(stderr**2 + self._reading() ** 2)
+        spread = np.hypot(stderr, self._reading())
         return Prediction(
             value, stderr, (value - t * stderr, value + t * stderr), (value - t * spread, value + t * spread),
             columns, level, self.response,
@@ -457,7 +457,7 @@ class FitResult:
             typical = 1.0 if self.data.sigma is None else float(np.sqrt(np.mean(self.data.sigma**2)))
         return typical * self._uncertainty.scatter / self.data.unit
 
-    def atchecked_level(self, level: float) -> "FitResult":
+    def at_level(self, level: float) -> "FitResult":
         """Return the same fit with intervals and bands of another level."""
         return replace(self, level=checked_level(level))
 

@@ -17,6 +17,7 @@ from gradfit.scipy_arguments import EPS, Asked, clean, settled, starting
 from gradfit.scipy_function import Differences, Observed, Supplied, observed, remembering, traced
 from gradfit.solve.factor import Factor, factorise
 from gradfit.solve.lm import LM, Box, minimise
+from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.solve.separable import WELL, closed_form
 
@@ -247,27 +248,40 @@ def _by_minpack(problem: ModelProblem, start: Array, asked: Asked) -> _Found:
     """Return where MINPACK's walk ends, as SciPy's does, and a little further.
 
     By the same rules it ends in the same valley; gradfit's own walk may end in another, which a stand-in for SciPy must
-    not. Without exact derivatives MINPACK makes its own differences first, which call the function least. Where they
-    deceived it (a function that computes in float32, a narrow peak far from 0), it walks again with those that fit.
+    not. Without exact derivatives MINPACK makes its own differences, which call the function least. Where it stopped on
+    the way (deceived by its differences when f computes in float32, by its tolerance when a parameter is about 1e9),
+    gradfit's walk goes on from there.
     """
     model = problem.model
     residual, slopes = _together(problem) if isinstance(model, NumpyKernel) else _separately(problem)
     if not isinstance(model, Differences):
-        return _further(_walked(residual, slopes, start, asked, own=False), residual, slopes)
+        found = _walked(residual, slopes, start, asked, own=False)
+        found, left = _further(found, residual, slopes, turns=30)
+        return found if left <= 1e-10 else _onward(problem, found, asked)
     if asked.step is not None:
         return _walked(residual, slopes, start, asked, own=True)
-    if model.precision <= EPS:
-        found = _walked(residual, slopes, start, asked, own=True)
-        if _left(found) <= 1e-6:
-            return _further(found, residual, slopes, turns=1)
-    found = _walked(residual, slopes, start, asked, own=False, calls=1 + len(start))
-    return _further(found, residual, slopes, turns=1)
+    if model.precision > EPS:
+        return _by_gradfit(problem, start, None, asked)
+    found, left = _further(_walked(residual, slopes, start, asked, own=True), residual, slopes, turns=1)
+    return found if left <= 1e-6 else _onward(problem, found, asked)
 
 
-def _walked(
-    residual: OfParameters, slopes: OfParameters, start: Array, asked: Asked, *, own: bool, calls: int = 1
-) -> _Found:
-    """Return where MINPACK ends; with its own differences, or with a Jacobian that counts for so many calls.
+def _onward(problem: ModelProblem, found: _Found, asked: Asked) -> _Found:
+    """Return where gradfit's walk goes from a place where MINPACK's ended.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        As SciPy's fit does, which has nothing to return either.
+    """
+    outcome = minimise(problem, found.parameters)
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    return _ended(problem, outcome, asked) if outcome.loss < found.cost else found
+
+
+def _walked(residual: OfParameters, slopes: OfParameters, start: Array, asked: Asked, *, own: bool) -> _Found:
+    """Return where MINPACK ends, with its own differences or with the Jacobian.
 
     Raises
     ------
@@ -276,7 +290,7 @@ def _walked(
     """
     derivatives: dict[str, Any] = {"epsfcn": asked.step and asked.step**2} if own else {"Dfun": slopes}
     end: Any = optimize.leastsq(
-        residual, start, full_output=True, maxfev=max(asked.limit // calls, 1), **derivatives, **asked.minpack
+        residual, start, full_output=True, maxfev=asked.limit, **derivatives, **asked.minpack
     )
     p, inverse, info, message, reason = end
     if reason == 5:
@@ -286,7 +300,7 @@ def _walked(
     r, J = residual(p), slopes(p)
     if not _inverts(inverse, J):
         inverse = _inverse(J)
-    return _Found(p, r, float(r @ r), J, inverse, calls * info["nfev"], _ENDS[reason], info)
+    return _Found(p, r, float(r @ r), J, inverse, info["nfev"], _ENDS[reason], info)
 
 
 def _inverts(inverse: Array | None, J: Array) -> bool:
@@ -302,38 +316,32 @@ def _inverts(inverse: Array | None, J: Array) -> bool:
     return bool(np.abs(product - np.eye(len(error))).max() <= 1e-5)
 
 
-def _further(found: _Found, residual: OfParameters, slopes: OfParameters, turns: int = 30) -> _Found:
-    """Return the fit some undamped steps further: MINPACK stops at a part in 1e8 of the cost, this near rounding."""
+def _further(found: _Found, residual: OfParameters, slopes: OfParameters, turns: int) -> tuple[_Found, float]:
+    """Return the fit some undamped steps further, and the share of the cost that the last of them promised to remove.
+
+    MINPACK stops at a part in 1e8 of the cost, this near rounding.
+    """
     p, r, J, cost, inverse = found.parameters, found.residuals, found.jacobian, found.cost, found.inverse
-    if inverse is None:
-        return found
-    last = np.inf
+    if inverse is None or not cost > 0:
+        return found, 0.0
+    promise = np.inf
     for turn in range(turns):
         J = slopes(p) if turn else J
         slope = J.T @ r
         h = inverse @ slope
-        promise = float(slope @ h)
-        if not promise < 0.5 * last:
+        before, promise = promise, float(slope @ h) / cost
+        if not promise < 0.5 * before:
             break
-        if promise <= 1e-14 * cost:  # so near that residuals follow the tangent
+        if promise <= 1e-14:  # so near that residuals follow the tangent
             p, r = p - h, r - J @ h
             break
         moved = residual(p - h)
         if not float(moved @ moved) <= cost * (1 + 1e-13):
             break
-        p, r, cost, last = p - h, moved, float(moved @ moved), promise
-    if last < np.inf and not _inverts(inverse, J):
+        p, r, cost = p - h, moved, float(moved @ moved)
+    if J is not found.jacobian and not _inverts(inverse, J):
         inverse = _inverse(J)
-    return replace(found, parameters=p, residuals=r, cost=float(r @ r), jacobian=J, inverse=inverse)
-
-
-def _left(found: _Found) -> float:
-    """Return the share of the cost that a Gauss-Newton step could still remove."""
-    if not np.isfinite(found.jacobian).all() or found.cost == 0:
-        return 0.0
-    factor = factorise(found.jacobian, found.residuals)
-    z = factor.z[: factor.rank()]
-    return float(z @ z) / found.cost
+    return replace(found, parameters=p, residuals=r, cost=float(r @ r), jacobian=J, inverse=inverse), promise
 
 
 def _separately(problem: ModelProblem) -> tuple[OfParameters, OfParameters]:
@@ -363,6 +371,10 @@ def _by_gradfit(problem: ModelProblem, start: Array, box: Box | None, asked: Ask
         raise KeyboardInterrupt
     if outcome.status == "max-iterations":
         raise RuntimeError(asked.exhausted)
+    return _ended(problem, outcome, asked)
+
+
+def _ended(problem: ModelProblem, outcome: Outcome, asked: Asked) -> _Found:
     r, J = outcome.end or problem.residual_jacobian(outcome.parameters)
     if asked.loss.robust:  # the Gauss-Newton matrix of the loss, as in least_squares
         J = J * np.sqrt(np.maximum(asked.loss.curvature(r)[1], EPS))[:, None]

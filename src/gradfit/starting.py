@@ -196,5 +196,7 @@ def projected(
         raise KeyboardInterrupt
     point, residuals, _ = apart.solved(outcome.parameters)
     if not np.isfinite(residuals).all():
-        return apart.latest, outcome.loss
-    return point, outcome.loss
+        point = apart.latest
+    # what the model really misses there: two nearly equal columns can cancel on paper and not in floating point
+    residuals = problem.residual(point)
+    return point, float(residuals @ residuals)

@@ -68,7 +68,7 @@ def unit_of(result: "FitResult", name: str) -> str:
 
 def scale_of(result: "FitResult", name: str) -> str:
     """Return the unit of a column as an axis names it: dates are "days since 2020-01-01"."""
-    return result.data.units.get(name) or result.data.origins.get(name, "")
+    return result.data.origins.get(name) or result.data.units.get(name, "")
 
 
 def view(result: "FitResult") -> View:

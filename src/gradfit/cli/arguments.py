@@ -93,7 +93,7 @@ def row_numbers(texts: Sequence[str]) -> list[int]:
     """
     out: list[int] = []
     for part in _parts(texts):
-        if not part.isdecimal() or int(part) < 1:
+        if not part.isdecimal() or len(part) > 15 or int(part) < 1:
             raise OptionError(
                 f"--exclude takes row numbers from 1 up, and {part!r} is none", remedy="Write --exclude 3,17"
             )

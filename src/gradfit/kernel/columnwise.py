@@ -147,7 +147,7 @@ class DifferenceKernel:
         except (ArithmeticError, ValueError):  # math.exp overflows, math.log(-1): no place for a fit to go to
             return np.full(rows, np.nan)
         if value.dtype.kind == "c":
-            value = np.where(value.imag == 0, value.real, np.nan)
+            value = np.where(np.imag(value) == 0, np.real(value), np.nan)
         if value.ndim == 0:
             value = np.full(rows, float(value))
         if value.shape != (rows,):

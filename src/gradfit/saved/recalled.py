@@ -141,6 +141,7 @@ class SavedResult(FitResult):
 
     @cached_property
     def at_end(self) -> tuple[Array, Array]:
+        """Residuals f - y (n,), weighted, and their Jacobian (n, f) by the free parameters, as the solver sees them."""
         weighted = self.weighted_residuals
         return -weighted * self.data.unit, self.problem.residual_jacobian(self.outcome.parameters)[1]
 

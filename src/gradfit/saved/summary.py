@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gradfit.result import FitResult, ParameterResult
+from gradfit.parameter import ParameterResult
+from gradfit.result import FitResult
 from gradfit.saved.plain import evidence, finite, finite_rows, given, setting
 from gradfit.saved.recalled import SavedResult
 

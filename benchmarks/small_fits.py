@@ -101,7 +101,7 @@ def small_fits() -> list[str]:
 
 
 def _numbers(result: gradfit.FitResult) -> object:
-    return result.params, result.covariance
+    return [(p.value, p.stderr) for p in result.params.values()], result.covariance
 
 
 def reading() -> list[str]:

@@ -1,5 +1,6 @@
 """Losses: what a residual costs. Least squares, and the robust losses in SciPy's definitions."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,11 @@ def _soft_l1(z: Array) -> tuple[Array, Array, Array]:
 def _huber(z: Array) -> tuple[Array, Array, Array]:
     inside = z <= 1
     root = np.sqrt(np.where(inside, 1.0, z))
-    return np.where(inside, z, 2 * root - 1), np.where(inside, 1.0, 1 / root), np.where(inside, 0.0, -0.5 / root**3)
+    return (
+        np.where(inside, z, 2 * root - 1),
+        np.where(inside, 1.0, 1 / root),
+        np.where(inside, 0.0, -0.5 / root**3),
+    )
 
 
 def _cauchy(z: Array) -> tuple[Array, Array, Array]:
@@ -67,6 +72,10 @@ class Loss:
     scale: float | None = None
 
     def __post_init__(self) -> None:
+        if self.name not in LOSSES:
+            near = difflib.get_close_matches(str(self.name), LOSSES, 1)
+            remedy = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(LOSSES)}"
+            raise OptionError(f"There is no loss {self.name!r}", remedy=remedy)
         if self.scale is not None and not (self.scale > 0 and np.isfinite(self.scale)):
             raise OptionError(f"The scale of a robust loss must be positive, and {self.scale} was given")
 

@@ -1,6 +1,6 @@
 """A fitted parameter: its value, its uncertainty, and how it was held."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,19 +84,20 @@ class ParameterResult:
 class Params(Mapping[str, ParameterResult]):
     """Parameters by name, in the model's order; a wrong name is answered with the right ones."""
 
-    def __init__(self, items: Mapping[str, ParameterResult]) -> None:
-        self._items = dict(items)
+    def __init__(self, names: Sequence[str], made: Callable[[int], ParameterResult]) -> None:
+        self._places = {name: j for j, name in enumerate(names)}
+        self._made = made
 
     def __getitem__(self, name: str) -> ParameterResult:
-        if name not in self._items:
-            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._items)}")
-        return self._items[name]
+        if name not in self._places:
+            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._places)}")
+        return self._made(self._places[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._places)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self._items.values())
+        return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self.values())

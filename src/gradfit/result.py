@@ -133,28 +133,24 @@ class FitResult:
     @cached_property
     def params(self) -> Params:
         """The parameters with their uncertainty, by name."""
-        stderr = dict(zip(self.settled.free.tolist(), self._uncertainty.stderr.tolist(), strict=True))
-        unit = {j: bool(d) for j, d in zip(self.settled.free, self._uncertainty.determined, strict=True)}
-        bound = {j: bool(h) for j, h in zip(self.settled.free, self._held, strict=True)}
-        needed = self.starts.source != "not needed"
-        return Params(
-            {
-                name: ParameterResult(
-                    name=name,
-                    value=float(self.parameters[j]),
-                    stderr=stderr.get(j, float("nan")),
-                    fixed=j not in stderr,
-                    bounds=(float(self.settled.lower[j]), float(self.settled.upper[j])),
-                    start=float(self.settled.start[j])
-                    if needed and np.isfinite(self.settled.start[j])
-                    else None,
-                    at_bound=bound.get(j, False),
-                    determined=unit.get(j, True),
-                    dof=self.dof,
-                    level=self.level,
-                )
-                for j, name in enumerate(self.model.parameters)
-            }
+        return Params(self.model.parameters, self._parameter)
+
+    def _parameter(self, j: int) -> ParameterResult:
+        settled = self.settled
+        at = np.flatnonzero(settled.free == j)
+        place = int(at[0]) if len(at) else -1  # among the free ones
+        start = float(settled.start[j])
+        return ParameterResult(
+            name=self.model.parameters[j],
+            value=float(self.parameters[j]),
+            stderr=float(self._uncertainty.stderr[place]) if place >= 0 else float("nan"),
+            fixed=place < 0,
+            bounds=(float(settled.lower[j]), float(settled.upper[j])),
+            start=start if self.starts.source != "not needed" and np.isfinite(start) else None,
+            at_bound=place >= 0 and bool(self._held[place]),
+            determined=place < 0 or bool(self._uncertainty.determined[place]),
+            dof=self.dof,
+            level=self.level,
         )
 
     # ------------------------------------------------------------------ at the end point

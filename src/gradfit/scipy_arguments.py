@@ -170,9 +170,11 @@ def _without_missing(x: Any, y: Array, errors: Array | None, policy: str) -> tup
         return x, y, errors
     if policy == "raise":
         raise DataError("The input contains nan values", remedy='nan_policy="omit" leaves them out')
-    if errors is not None and errors.ndim:
-        errors = errors[~missing] if errors.ndim == 1 else errors[~missing][:, ~missing]
-    return (x[..., ~missing] if isinstance(x, np.ndarray) else x[~missing]), y[~missing], errors
+    if errors is not None and errors.size > 1:
+        errors = errors[np.ix_(*[~missing] * errors.ndim)]
+    if x is not None:
+        x = x[..., ~missing] if isinstance(x, np.ndarray) else x[~missing]
+    return x, y[~missing], errors
 
 
 # ---------------------------------------------------------------------------- settings of SciPy's solvers
@@ -273,9 +275,10 @@ def settled(
 def _leastsq(jac: Function | str | None, settings: Mapping[str, Any], k: int) -> Asked:
     if isinstance(jac, str):
         raise TypeError(f"jac={jac!r} is for methods 'trf' and 'dogbox'; 'lm' takes a callable")
-    slopes = (
-        jac if jac is None or not settings.get("col_deriv") else (lambda *given: np.transpose(jac(*given)))
-    )  # pyright: ignore[reportArgumentType]  # an array
+    by_column: Any = jac
+    slopes: Function | None = (
+        (lambda *given: by_column(*given).T) if jac and settings.get("col_deriv") else jac
+    )
     epsfcn = settings.get("epsfcn")
     return Asked(
         method="lm",
@@ -359,7 +362,8 @@ class OtherLoss(Loss):
 
 def _loss(loss: Any, scale: float) -> Loss:
     if callable(loss):
-        return OtherLoss("callable", scale, loss)
+        rho: Any = loss
+        return OtherLoss("callable", scale, rho)
     if loss == "linear":
         return Loss()
     if loss == "arctan":

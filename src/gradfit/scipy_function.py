@@ -79,15 +79,15 @@ def observed(f: Function, x: Any, y: Array, errors: Array | None, *, start: Arra
     ShapeError
         If it returns anything else than one value a row.
     """
-    first = _call(f, x, start)
+    first = np.array(_call(f, x, start))
     value = _numbers(first, f)
     if value.ndim == 1 and value.shape == y.shape:
         rows = len(y)
     else:
         rows = _rows(value.shape, y, f)
         value, y = (np.array(np.broadcast_to(part, (rows,))) for part in (value, y))
-    dtype = getattr(first, "dtype", None)
-    precision = float(np.finfo(dtype).eps) if dtype in (np.float32, np.float16) else EPS
+    narrow = first.dtype.kind == "f" and first.dtype.itemsize < 8
+    precision = float(np.finfo(first.dtype).eps) if narrow else EPS
     return Observed(f, x, y, _weight(errors, rows), value, precision)
 
 
@@ -111,7 +111,7 @@ def _call(f: Function, x: Any, parameters: Array) -> object:
 
 
 def _numbers(value: Any, f: Function) -> Array:
-    array = np.asarray(value)
+    array = np.array(value)  # a copy: f may use the same memory again
     if array.dtype.kind == "c":
         raise ModelError(
             f"{name_of(f)} returned complex numbers",
@@ -238,9 +238,7 @@ def traced(seen: Observed, start: Array, box: Box | None) -> Traced | None:
     found = Traced(known.kernel, columns)
     if found.agrees(seen, place, real):
         return found
-    if (
-        known.changes < _MOST_TRACES
-    ):  # the trace may be that of an older function with this code and other constants
+    if known.changes < _MOST_TRACES:  # it may be that of an older function with this code and other constants
         kernel = _trace(seen.f, *key) or known.kernel
         traces[key] = _Known(kernel, known.changes + 1)
         found = Traced(kernel, columns)

@@ -111,7 +111,9 @@ def uncertainty(
         over="ignore", under="ignore", invalid="ignore"
     ):  # a variance of 1e320; its root is stderr
         covariance = (scatter * half) @ (scatter * half).T
-        stderr = scatter * _lengths(half)
+        stderr = np.sqrt(covariance.diagonal())
+        if not np.all((stderr > 0) & np.isfinite(stderr)):
+            stderr = scatter * _lengths(half)
     if rank < k:
         unknown = held | ~determined
         covariance[unknown] = np.nan

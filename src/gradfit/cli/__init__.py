@@ -57,6 +57,10 @@ _HEADS = {"fit": "Not fitted", "predict": "Not predicted", "plot": "Not plotted"
 
 
 def _defect(error: Exception) -> GradfitError:
+    if isinstance(error, OSError):
+        return GradfitError(
+            ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        )
     first = (str(error).strip().splitlines() or [""])[0][:300]
     return GradfitError(
         f"{type(error).__name__}: {first}" if first else type(error).__name__,

@@ -128,7 +128,7 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
         str, typer.Option("--executor", metavar="NAME", help="auto, numpy or tensor.")
     ] = "auto",
     level: Annotated[float, typer.Option("--level", metavar="P", help="Of intervals and bands.")] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything random.")] = 0,
     save: Annotated[
         str | None, typer.Option("--save", metavar="FILE", help="Write the fit, for gradfit predict.")
     ] = None,

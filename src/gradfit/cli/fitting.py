@@ -18,7 +18,7 @@ from gradfit.cli.arguments import (
 from gradfit.cli.screen import Screen
 from gradfit.cli.writing import figure_bytes, targets
 from gradfit.errors import GradfitError
-from gradfit.fit import fit
+from gradfit.fitting import fit
 from gradfit.outputs import write_whole
 from gradfit.result import FitResult
 from gradfit.saved import saved_text, summary_dict
@@ -111,7 +111,7 @@ def run(told: FitCommand) -> int:
 
 def _content(kind: str, result: FitResult, file: Path) -> bytes:
     if kind == "report":
-        return stage("report").html(result).encode()
+        return stage("report").html(result).encode("utf-8", "backslashreplace")
     if kind == "figure":
         return figure_bytes(result.plot(), file.suffix)
     return saved_text(result).encode()

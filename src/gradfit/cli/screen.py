@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from io import StringIO
 from typing import TextIO
 
 WIDEST = 120  # columns; a longer line is hard to read
@@ -60,7 +61,8 @@ class Screen:
 
 
 def _stream(name: str) -> TextIO:
-    return sys.stdout if name == "stdout" else sys.stderr
+    stream: TextIO | None = sys.stdout if name == "stdout" else sys.stderr
+    return StringIO() if stream is None else stream  # closed by the shell: >&-
 
 
 def _can(stream: TextIO, signs: str) -> bool:

@@ -1,5 +1,6 @@
 """The numpy executor: the graph's operations one after the other, each a NumPy call. Nothing to compile: it is instant."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from gradfit.kernel.faddeeva import wofz
 from gradfit.kernel.source import python_source
 
 Array = NDArray[np.float64]
-Step = tuple[int, Callable[..., Any], tuple[int, ...]]
+Step = tuple[int, Callable[..., Any], int, int, int]  # node, function, its operands (-1: none)
 
 CHUNK = 16_384  # rows at a time: a dozen intermediate columns of this length stay in the second-level cache
 
@@ -92,13 +93,13 @@ class NumpyKernel:
         scalars = parameters.tolist() if parameters.ndim == 1 else parameters
         for i, kind, k in self._leaves:
             values[i] = columns[k] if kind == "var" else scalars[k]
-        for i, function, ids in steps:
-            if len(ids) == 2:
-                values[i] = function(values[ids[0]], values[ids[1]])
-            elif len(ids) == 1:
-                values[i] = function(values[ids[0]])
+        for i, function, a, b, c in steps:
+            if b < 0:
+                values[i] = function(values[a])
+            elif c < 0:
+                values[i] = function(values[a], values[b])
             else:
-                values[i] = function(*(values[j] for j in ids))
+                values[i] = function(values[a], values[b], values[c])
         return values
 
     def _spread(self, value: Any, columns: Sequence[Array], parameters: Array) -> Array:
@@ -120,11 +121,14 @@ def _chunks(columns: Sequence[Array], rows: int) -> list[list[Array]]:
 
 def _steps(graph: Graph, wanted: Sequence[int]) -> list[Step]:
     nodes = graph.nodes
-    return [
-        (i, _function(nodes[i]), operands(nodes[i]))
-        for i in reached(nodes, wanted)
-        if nodes[i][0] not in LEAVES
-    ]
+    invariant = graph.invariant()
+    steps: list[Step] = []
+    for i in reached(nodes, wanted):
+        if nodes[i][0] not in LEAVES:
+            a, b, c = (*operands(nodes[i]), -1, -1)[:3]
+            plain = _ON_NUMBERS.get(str(nodes[i][0])) if invariant[i] else None
+            steps.append((i, plain or _function(nodes[i]), a, b, c))
+    return steps
 
 
 def _function(node: Node) -> Callable[..., Any]:
@@ -141,6 +145,13 @@ def _wofz_imag(x: ArrayLike, y: ArrayLike) -> Array:
 
 
 _OWN_NAMES = "exp log sqrt sin cos tan tanh sinh cosh log1p expm1 floor sign"  # and NumPy's
+#: nodes without a row are single numbers, where Python's own arithmetic costs a tenth of a NumPy call
+_ON_NUMBERS: Mapping[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "neg": operator.neg,
+}
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,

@@ -83,7 +83,10 @@ def saved_text(result: FitResult) -> str:
         f" {json.dumps(name)}: {json.dumps(part, ensure_ascii=False, allow_nan=False)}"
         for name, part in parts.items()
     )
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    whole = "{\n" + ",\n".join(lines) + "\n}\n"
+    return whole.encode(
+        "utf-8", "backslashreplace"
+    ).decode()  # the name of a file may be no Unicode: \\udcff is JSON
 
 
 def _parameters(result: FitResult) -> list[dict[str, object]]:

@@ -327,7 +327,8 @@ def corrected(problem: Problem, s: State) -> State:
 
 def loses_digits(s: State, factor: Factor) -> bool:
     """Return whether rounding of the residuals shows in a parameter, in a problem whose gradient can repair that."""
-    if not len(s.r) > len(s.p) or factor.s[-1] < 1e-7 * factor.s[0]:
+    ratio = float(factor.s[-1] / factor.s[0]) if len(factor.s) and factor.s[0] > 0 else 1.0
+    if len(s.r) <= len(s.p) or not 1e-7 < ratio < 1e-2:
         return False
     spread = np.sqrt(np.sum((factor.vt.T / factor.s) ** 2, axis=1)) / factor.norm
     lost = 1e-16 * np.sqrt(s.cost) * spread

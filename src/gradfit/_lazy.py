@@ -56,7 +56,9 @@ if not TYPE_CHECKING:
 
 
 def stage(name: str) -> ModuleType:
-    """Return a stage that lies above its caller, for methods that are sugar: result.report() is report.write(result).
+    """Return a stage that is imported when it is called for.
+
+    It serves methods that are sugar, result.report() is report.write(result), and commands that must not wait for others.
 
     The arrows of the import contract point down; these few calls by name are the only ones that point up.
     """

@@ -201,6 +201,8 @@ def _options(
     callback: Callable[..., object] | None,
     optimizer: Mapping[str, object],
 ) -> Options:
+    if seed < 0:
+        raise OptionError(f"seed must be 0 or more, and is {seed}")
     if isinstance(start, str) and start != "search":
         raise OptionError(
             f"start={start!r} is not understood", remedy='Give {"a": 1}, a list of numbers, or "search"'

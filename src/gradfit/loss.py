@@ -42,7 +42,7 @@ def _bisquare(z: Array) -> tuple[Array, Array, Array]:
 #: name -> (rho with its two derivatives, the multiple of the residuals' standard deviation that gives 95 % efficiency
 #: under normal noise)
 _ROBUST: Mapping[str, tuple[Rho, float]] = {
-    "soft_l1": (_soft_l1, 1.345),
+    "soft_l1": (_soft_l1, 1.287),
     "huber": (_huber, 1.345),
     "cauchy": (_cauchy, 2.385),
     "bisquare": (_bisquare, 4.685),

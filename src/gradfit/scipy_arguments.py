@@ -339,6 +339,9 @@ class OtherLoss(Loss):
 
     rho: Callable[[Array], Array] = _arctan
 
+    def __post_init__(self) -> None:
+        Loss("huber", self.scale)  # checks the scale
+
     def _terms(self, residuals: Array) -> tuple[Array, Array, Array]:
         z = (residuals / (self.scale or 1.0)) ** 2
         rho, first, second = np.asarray(self.rho(z), dtype=np.float64)

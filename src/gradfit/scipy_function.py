@@ -79,7 +79,7 @@ def observed(f: Function, x: Any, y: Array, errors: Array | None, *, start: Arra
     ShapeError
         If it returns anything else than one value a row.
     """
-    first = np.array(_call(f, x, start))
+    first = np.asarray(_call(f, x, start))
     value = _numbers(first, f)
     if value.ndim == 1 and value.shape == y.shape:
         rows = len(y)
@@ -111,13 +111,13 @@ def _call(f: Function, x: Any, parameters: Array) -> object:
 
 
 def _numbers(value: Any, f: Function) -> Array:
-    array = np.array(value)  # a copy: f may use the same memory again
+    array = np.asarray(value)
     if array.dtype.kind == "c":
         raise ModelError(
             f"{name_of(f)} returned complex numbers",
             remedy="Return real and imaginary parts one after the other: np.concatenate([z.real, z.imag])",
         )
-    return array.astype(np.float64, copy=False)
+    return array.astype(np.float64)  # a copy: f may use the same memory again
 
 
 def _rows(shape: tuple[int, ...], y: Array, f: Function) -> int:

@@ -107,10 +107,10 @@ def searched(
     free = parameters.free
     linear = linear_in(model, parameters)
     given = np.full(len(free), np.nan) if options.search or quick or afresh else parameters.start[free]
-    linear = linear[np.isnan(given[linear])]
+    traced = isinstance(problem.model, NumpyKernel)
+    linear = linear[np.isnan(given[linear])] if traced else linear[:0]
     ground = _Ground(_thinned(problem), linear, parameters.lower[free], parameters.upper[free], given)
     rows = ground.problem
-    traced = isinstance(problem.model, NumpyKernel)
     plan = Search.for_unknowns(int(np.count_nonzero(np.isnan(given))) - len(linear), options.seed)
     if not traced:
         plan = replace(plan, count=64, generations=2, most=12, rounds=2)

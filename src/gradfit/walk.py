@@ -62,8 +62,9 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     if np.isnan(start).any() or options.search:
         found = searched(model, problem, parameters, options)
         return _from_search(found, problem, parameters, options, projected_=len(linear) > 0)
-    _finite_at(model, problem, start)
     loss, outcome = _fitted(problem, start, parameters, options)
+    if not np.isfinite(outcome.loss):
+        _finite_at(model, problem, start)
     done = Walk(parameters, outcome, loss, Starts("given"), LEVENBERG_MARQUARDT, "", ())
     return (
         _rescued(model, problem, parameters, options, lost=done)

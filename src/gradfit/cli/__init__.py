@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import typer
 
+from gradfit._lazy import stage
 from gradfit.cli.commands import COMMANDS, app
 from gradfit.cli.screen import Screen
 from gradfit.errors import GradfitError
 from gradfit.shell import command_line
-from gradfit.terminal import failure
 
 #: what typer raises for a wrong option; its own copy of click, or click's, by its version
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -46,7 +46,7 @@ def _refused(told: GradfitError, error: Exception, words: Sequence[str]) -> int:
         screen.write("".join(traceback.format_exception(error)))
     command = command_line(["gradfit", *words])
     head = _HEADS.get(words[0] if words else "", "Not done")
-    text = failure(
+    text = stage("terminal").failure(
         told, command=command, head=head, width=screen.width, color=screen.color, unicode=screen.unicode
     )
     screen.write(text)

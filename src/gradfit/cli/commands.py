@@ -1,13 +1,11 @@
-"""The commands and their options; what they do is in the modules beside this one."""
+"""The commands and their options; what they do is in the modules beside this one, imported when a command runs."""
 
 from typing import Annotated
 
 import typer
 
+from gradfit._lazy import stage
 from gradfit._version import __version__
-from gradfit.cli.fitting import FitCommand, run
-from gradfit.cli.looking import look, models_shown, shown
-from gradfit.cli.predicting import predicted
 from gradfit.cli.screen import Screen
 
 COMMANDS = ("fit", "plot", "predict", "models", "show")
@@ -150,8 +148,9 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
     Names in the formula that are columns of FILE are data, the others are parameters. Options that name several things
     can be given several times.
     """
-    return run(
-        FitCommand(
+    fitting = stage("cli.fitting")
+    return fitting.run(
+        fitting.FitCommand(
             command=str(context.obj),
             file=file, model=model, start=start, bounds=bounds, fix=fix, sigma=sigma, weights=weights, where=where,
             exclude=exclude, missing=missing, response=response, sheet=sheet, loss=loss, solver=solver, lr=lr, epochs=epochs,
@@ -176,7 +175,7 @@ def plot(
     force: Force = False,
 ) -> int:
     """Look at data before fitting: one column, one against another, or all of them."""
-    return look(file, x, y, out=out, where=where or (), sheet=sheet, force=force)
+    return stage("cli.looking").look(file, x, y, out=out, where=where or (), sheet=sheet, force=force)
 
 
 @app.command(short_help="Predict at new inputs from a saved fit.")
@@ -198,7 +197,9 @@ def predict(
     force: Force = False,
 ) -> int:
     """Predict at new inputs, with bands: a table for a person in a terminal, CSV in a pipe."""
-    return predicted(fit, file, level=level, out=out, missing=missing, sheet=sheet, json=json, force=force)
+    return stage("cli.predicting").predicted(
+        fit, file, level=level, out=out, missing=missing, sheet=sheet, json=json, force=force
+    )
 
 
 @app.command(short_help="List the library of models.")
@@ -211,7 +212,7 @@ def models(
     force: Force = False,
 ) -> int:
     """List the library of models, or show one of them."""
-    return models_shown(name, plot=plot, force=force)
+    return stage("cli.looking").models_shown(name, plot=plot, force=force)
 
 
 @app.command(short_help="Explain a formula, and print its code.")
@@ -226,4 +227,4 @@ def show(
     ] = None,
 ) -> int:
     """Show what is understood of a formula, and the code of its value and derivatives."""
-    return shown(model, columns)
+    return stage("cli.looking").shown(model, columns)

@@ -89,6 +89,9 @@ class Expression:
         spans: list[Span] = []
         new: list[int] = []
         for i, (node, span) in enumerate(zip(self.nodes, self.spans, strict=True)):
+            if node[0] == "text":  # only comparisons use it, each with a code of its own
+                new.append(-1)
+                continue
             ids = tuple(new[j] for j in operands(node))
             pair = self._comparison(i)
             if pair is not None:

@@ -43,7 +43,7 @@ def summary_dict(result: FitResult) -> dict[str, object]:
         "loss": result.loss_name,
         "iterations": result.iterations,
         "evaluations": result.evaluations,
-        "seconds": result.seconds,
+        "seconds": finite(result.seconds),
         "how": list(result.how),
         "starts": {
             "source": result.starts.source,

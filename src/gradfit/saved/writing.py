@@ -65,7 +65,7 @@ def saved_text(result: FitResult) -> str:
         "solver": result.solver,
         "executor": result.executor,
         "how": list(result.how),
-        "seconds": result.seconds,
+        "seconds": exact(result.seconds),
         "starts": {
             "source": result.starts.source,
             "tried": result.starts.tried,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -140,7 +140,7 @@ def minimise(
     Parameters
     ----------
     start : (k,)
-        Inside the bounds; the residuals there must be finite.
+        Inside the bounds. Where the residuals are not finite there, the outcome's loss is not either.
     bounds : (lower, upper), optional
         Each (k,); infinite where there is none. A step solves the damped linear problem inside the box.
     watch : callable, optional
@@ -153,11 +153,10 @@ def minimise(
     """
     box = Box.around(bounds)
     with np.errstate(all="ignore"):  # a step into overflow is refused; its warnings are nobody's business
-        walk = _Walk(
-            problem, loss, box, init(problem, start, loss, box=box, damping=settings.damping), watch=watch
-        )
+        state = init(problem, start, loss, box=box, damping=settings.damping)
+        walk = _Walk(problem, loss, box, state, watch=watch)
         try:
-            status = walk.run(settings)
+            status = walk.run(settings) if isfinite(state.cost) else "singular"
         except KeyboardInterrupt:
             status = "interrupted"
     s = walk.state
@@ -339,6 +338,7 @@ def _sentence(status: Status, done: int) -> str:
     steps = f"{done} step{'' if done == 1 else 's'}"
     return {
         "converged": f"Levenberg-Marquardt converged after {steps}",
+        "singular": "The model is not finite at the start",
         "stalled": f"No step improves the fit any more after {steps}, and yet it is no minimum",
         "interrupted": f"Stopped by the user after {steps}; these are the best parameters so far",
     }.get(status, f"Levenberg-Marquardt stopped after {steps}, its limit, before it converged")

@@ -203,7 +203,7 @@ def test_an_active_bound_gives_the_constrained_minimum():
     assert bounded.params["tau"].at_bound
     assert np.isnan(bounded.params["tau"].stderr)
     assert bounded.errors["a"] == pytest.approx(on_it.errors["a"], rel=0.02)  # one degree of freedom apart
-    assert [f.code for f in bounded.findings][0] == "at-bound"
+    assert bounded.findings[0].code == "at-bound"
     assert bounded.verdict == "caution"
 
 
@@ -492,7 +492,7 @@ def test_a_callback_stops_the_fit():
 def test_an_interrupt_returns_the_best_so_far():
     calls = []
 
-    def impatient(i, cost, p):
+    def impatient(i, cost, _):
         calls.append(cost)
         if i == 3:
             raise KeyboardInterrupt

@@ -97,7 +97,7 @@ def curve_fit(
     """
     start, box = starting(f, p0, bounds)
     x, y, errors = clean(xdata, ydata, sigma, check_finite=check_finite, nan_policy=nan_policy)
-    asked = settled(method, jac, settings, len(start), bounded=box is not None)
+    asked = settled(method, jac, settings, bounded=box is not None)
     if asked.method == "lm" and y.size != 1 and len(start) > y.size:
         raise TypeError(
             f"The number of func parameters={len(start)} must not exceed the number of data points={y.size}"
@@ -116,7 +116,7 @@ def curve_fit(
         )
     if not full_output:
         return found.parameters, pcov
-    return found.parameters, pcov, _details(found, asked), _message(found, asked), found.ier
+    return found.parameters, pcov, _details(found, asked), found.message, found.ier
 
 
 # ---------------------------------------------------------------------------- what comes back
@@ -134,21 +134,6 @@ def _covariance(found: Found, asked: Asked, *, absolute: bool) -> Array:
         return np.full((k, k), np.inf)
     pcov = inverse if absolute else inverse * (found.cost / (n - k))
     return pcov if np.isfinite(pcov).all() else np.full((k, k), np.inf)
-
-
-def _message(found: Found, asked: Asked) -> str:
-    """Return SciPy's sentence for its number."""
-    if asked.method != "lm":
-        return f"`{'ftol' if found.ier == 2 else 'xtol'}` termination condition is satisfied."
-    return {
-        1: f"Both actual and predicted relative reductions in the sum of squares\n  are at most {asked.ftol:f}",
-        2: "The relative error between two consecutive iterates is at most xtol",
-        3: f"Both actual and predicted relative reductions in the sum of squares\n  are at most {asked.ftol:f} and "
-        "the relative error between two consecutive iterates is at \n  most xtol",
-    }.get(
-        found.ier,
-        "The cosine of the angle between func(x) and any column of the\n  Jacobian is at most gtol in absolute value",
-    )
 
 
 def _details(found: Found, asked: Asked) -> dict[str, object]:

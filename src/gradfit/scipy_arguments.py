@@ -180,24 +180,6 @@ def _without_missing(x: Any, y: Array, errors: Array | None, policy: str) -> tup
 # ---------------------------------------------------------------------------- settings of SciPy's solvers
 
 _LEASTSQ = frozenset(["ftol", "xtol", "gtol", "maxfev", "epsfcn", "factor", "diag", "col_deriv"])
-_LEAST_SQUARES = frozenset(
-    [
-        "ftol",
-        "xtol",
-        "gtol",
-        "x_scale",
-        "loss",
-        "f_scale",
-        "diff_step",
-        "tr_solver",
-        "tr_options",
-        "jac_sparsity",
-        "max_nfev",
-        "verbose",
-        "callback",
-        "workers",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -208,50 +190,42 @@ class Asked:
     ----------
     method : str
         "lm", "trf" or "dogbox".
-    limit : int
-        Evaluations of f at most; with "lm" those for differences count, too.
-    loss : Loss
-        What residuals cost.
+    loss : Loss or None
+        What residuals cost; None where it is one that only SciPy has.
     jac : callable or None
         The Jacobian of f.
+    scheme : str
+        SciPy's differences for "trf" and "dogbox".
     step : float or None
-        Relative step of differences, where the caller wants differences.
-    callback : callable or None
-        Called after each step with the parameters, or with an OptimizeResult.
-    minpack : mapping
-        Settings that MINPACK takes as they are.
-    ftol : float
-        For the message.
+        Share of a parameter for differences, where the caller wants differences.
+    settings : mapping
+        What SciPy's solver is called with; for "lm" all but those that concern derivatives.
     """
 
     method: str
-    limit: int
-    loss: Loss
+    loss: Loss | None
     jac: Function | None
+    scheme: str
     step: float | None
-    callback: Function | None
-    minpack: Mapping[str, Any]
-    ftol: float
+    settings: Mapping[str, Any]
 
     @property
-    def exhausted(self) -> str:
-        """What SciPy says when the limit is reached."""
-        if self.method == "lm":
-            return f"Optimal parameters not found: Number of calls to function has reached maxfev = {self.limit}."
-        return "Optimal parameters not found: The maximum number of function evaluations is exceeded."
+    def plain(self) -> bool:
+        """Whether residuals cost their squares."""
+        return self.loss is not None and not self.loss.robust
 
 
 def settled(
-    method: str | None, jac: Function | str | None, settings: Mapping[str, object], k: int, *, bounded: bool
+    method: str | None, jac: Function | str | None, settings: Mapping[str, Any], *, bounded: bool
 ) -> Asked:
-    """Return what the settings for k parameters come to.
+    """Return what the settings come to; those of least_squares are left to its own checks.
 
     Raises
     ------
     OptionError
-        If a value makes no sense, or "lm" is asked for with bounds.
+        If "lm" is asked for with bounds, the method is unknown, or `args` are given.
     TypeError
-        If SciPy's solver of that method has no such setting.
+        If MINPACK has no such setting.
     """
     method = ("trf" if bounded else "lm") if method is None else method
     if method == "lm" and bounded:
@@ -262,17 +236,13 @@ def settled(
         raise OptionError(
             "'args' is not a supported keyword argument.", remedy="Use functools.partial or a lambda"
         )
-    settings = dict(settings)
-    if method != "lm" and "max_nfev" not in settings:
-        settings["max_nfev"] = settings.pop("maxfev", None)
-    known, solver = (_LEASTSQ, "leastsq") if method == "lm" else (_LEAST_SQUARES, "least_squares")
+    return _for_minpack(jac, settings) if method == "lm" else _for_least_squares(method, jac, settings)
+
+
+def _for_minpack(jac: Function | str | None, settings: Mapping[str, Any]) -> Asked:
     for name in settings:
-        if name not in known:
-            raise TypeError(f"{solver}() got an unexpected keyword argument {name!r}")
-    return _leastsq(jac, settings, k) if method == "lm" else _least_squares(method, jac, settings, k)
-
-
-def _leastsq(jac: Function | str | None, settings: Mapping[str, Any], k: int) -> Asked:
+        if name not in _LEASTSQ:
+            raise TypeError(f"leastsq() got an unexpected keyword argument {name!r}")
     if isinstance(jac, str):
         raise TypeError(f"jac={jac!r} is for methods 'trf' and 'dogbox'; 'lm' takes a callable")
     by_column: Any = jac
@@ -280,99 +250,22 @@ def _leastsq(jac: Function | str | None, settings: Mapping[str, Any], k: int) ->
         (lambda *given: by_column(*given).T) if jac and settings.get("col_deriv") else jac
     )
     epsfcn = settings.get("epsfcn")
-    return Asked(
-        method="lm",
-        limit=settings.get("maxfev") or (200 if jac is None else 100) * (k + 1),
-        loss=Loss(),
-        jac=slopes,
-        step=None if epsfcn is None else float(np.sqrt(max(epsfcn, EPS))),
-        callback=None,
-        minpack={
-            name: settings[name] for name in ("ftol", "xtol", "gtol", "factor", "diag") if name in settings
-        },
-        ftol=settings.get("ftol", 1.49012e-8),
-    )
+    step = None if epsfcn is None else float(np.sqrt(max(epsfcn, EPS)))
+    rest = {name: value for name, value in settings.items() if name not in ("epsfcn", "col_deriv")}
+    return Asked("lm", Loss(), slopes, "2-point", step, rest)
 
 
-def _least_squares(method: str, jac: Function | str | None, settings: Mapping[str, Any], k: int) -> Asked:
+def _for_least_squares(method: str, jac: Function | str | None, settings: Mapping[str, Any]) -> Asked:
+    settings = dict(settings)
+    if "max_nfev" not in settings:
+        settings["max_nfev"] = settings.pop("maxfev", None)
     if jac is not None and not callable(jac) and jac not in ("2-point", "3-point", "cs"):
         raise OptionError("`jac` must be '2-point', '3-point', 'cs' or callable.")
-    limit, step, scale = settings.get("max_nfev"), settings.get("diff_step"), settings.get("x_scale")
-    if limit is not None and limit <= 0:
-        raise OptionError("`max_nfev` must be None or positive integer.")
-    tolerances = [settings.get(name, 1e-8) or 0.0 for name in ("ftol", "xtol", "gtol")]
-    if max(tolerances) < EPS:
-        raise OptionError(f"At least one of the tolerances must be higher than machine epsilon ({EPS:.2e}).")
-    if scale is not None and not (isinstance(scale, str) and scale == "jac") and not _positive(scale):
-        raise OptionError("`x_scale` must be 'jac' or array_like with positive numbers.")
+    name, step = settings.get("loss", "linear"), settings.get("diff_step")
+    loss = Loss() if name == "linear" else None
+    if name in ("soft_l1", "huber", "cauchy"):
+        loss = Loss(name, float(settings.get("f_scale", 1.0)))
     return Asked(
-        method=method,
-        limit=limit or 100 * k,
-        loss=_loss(settings.get("loss", "linear"), float(settings.get("f_scale", 1.0))),
-        jac=jac if callable(jac) else None,
-        step=None if step is None else float(np.max(np.abs(step))),
-        callback=settings.get("callback"),
-        minpack={},
-        ftol=tolerances[0],
-    )
-
-
-def _positive(scale: Any) -> bool:
-    try:
-        numbers = np.asarray(scale, dtype=np.float64)
-    except (TypeError, ValueError):
-        return False
-    return bool(np.all(numbers > 0) and np.isfinite(numbers).all())
-
-
-# ---------------------------------------------------------------------------- losses
-
-
-def _arctan(z: Array) -> Array:
-    t = 1 + z**2
-    return np.array([np.arctan(z), 1 / t, -2 * z / t**2])
-
-
-@dataclass(frozen=True)
-class OtherLoss(Loss):
-    """SciPy's losses that gradfit has no name for: arctan, and any function z -> (rho, rho', rho'')."""
-
-    rho: Callable[[Array], Array] = _arctan
-
-    def __post_init__(self) -> None:
-        Loss("huber", self.scale)  # checks the scale
-
-    def _terms(self, residuals: Array) -> tuple[Array, Array, Array]:
-        z = (residuals / (self.scale or 1.0)) ** 2
-        rho, first, second = np.asarray(self.rho(z), dtype=np.float64)
-        return rho, first, first + 2 * second * z
-
-    def cost(self, residuals: Array) -> float:
-        """Return the sum over the residuals."""
-        return float((self.scale or 1.0) ** 2 * np.sum(self._terms(residuals)[0]))
-
-    def curvature(self, residuals: Array) -> tuple[Array, Array]:
-        """Return the first and second derivative of the cost by each residual, halved: psi and psi' (n,)."""
-        _, first, slope = self._terms(residuals)
-        return first * residuals, slope
-
-    def linearised(self, residuals: Array, jacobian: Array) -> tuple[Array, Array]:
-        """Return (r, J) of the least-squares problem with this loss's gradient; see `Loss.linearised`."""
-        _, first, slope = self._terms(residuals)
-        weight = np.maximum(np.sqrt(np.where(slope > 0.1 * first, slope, first)), 1e-12)
-        return first / weight * residuals, jacobian * weight[:, None]
-
-
-def _loss(loss: Any, scale: float) -> Loss:
-    if callable(loss):
-        rho: Any = loss
-        return OtherLoss("callable", scale, rho)
-    if loss == "linear":
-        return Loss()
-    if loss == "arctan":
-        return OtherLoss("arctan", scale)
-    if loss in ("huber", "soft_l1", "cauchy"):
-        return Loss(loss, scale)
-    raise OptionError(
-        f"`loss` must be one of linear, huber, soft_l1, cauchy, arctan or a callable, and is {loss!r}"
-    )
+        method, loss, jac if callable(jac) else None, jac if isinstance(jac, str) else "2-point",
+        None if step is None else float(np.max(np.abs(step))), settings,
+    )  # fmt: skip

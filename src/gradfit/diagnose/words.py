@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from math import floor, isfinite, log10
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradfit.diagnose.evidence import Array, Evidence
+from gradfit.diagnose.evidence import Evidence
 from gradfit.notation import THIN, fixed, listing, p_value, significant
 
 MOST = 8  # rows or names listed in a sentence
@@ -48,12 +50,12 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
     return f"{text}{THIN}{unit}" if unit else text
 
 
-def numbers(rows: Array) -> tuple[float, ...]:
+def numbers(rows: NDArray[Any]) -> tuple[float, ...]:
     """Return row numbers as plain numbers."""
     return tuple(int(row) if float(row).is_integer() else float(row) for row in rows[:1000].tolist())
 
 
-def rows_text(rows: Array) -> str:
+def rows_text(rows: NDArray[Any]) -> str:
     """Return "row 24" or "rows 3, 17 and 24", cut after MOST."""
     names = [str(row) for row in numbers(rows)]
     hidden = len(rows) - MOST

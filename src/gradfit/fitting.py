@@ -121,7 +121,6 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     >>> {name: round(value, 2) for name, value in result.values.items()}
     {'a': 1.94, 'b': 1.09}
     """
-    began = time.perf_counter()
     if not 0 < level < 1:
         raise OptionError(
             f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval"
@@ -150,6 +149,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     )
     parameters = settled(bound, start, bounds, fixed)
     _enough(rows, parameters, bound)
+    began = time.perf_counter()  # reading and tracing, with the imports of their libraries, are not the fit
     with np.errstate(
         all="ignore"
     ):  # a step into overflow is refused; no warning from inside is the user's business

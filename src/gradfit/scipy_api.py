@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradfit._lazy import linalg, optimize
-from gradfit.scipy_arguments import EPS, Asked, clean, settled, starting
+from gradfit.scipy_arguments import EPS, OPEN, Asked, clean, settled, starting
 from gradfit.scipy_function import observed
 from gradfit.scipy_walk import Found, fitted
 
@@ -24,7 +24,7 @@ def curve_fit(
     sigma: ArrayLike | None = None,
     absolute_sigma: bool = False,
     check_finite: bool | None = None,
-    bounds: object = (-np.inf, np.inf),
+    bounds: object = OPEN,
     method: str | None = None,
     jac: Function | str | None = None,
     *,

@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 Function = Callable[..., object]
 
 EPS = float(np.finfo(np.float64).eps)
+OPEN = (-np.inf, np.inf)  # SciPy's default bounds
 
 
 # ---------------------------------------------------------------------------- start and bounds
@@ -49,7 +50,7 @@ def starting(f: Function, p0: ArrayLike | None, bounds: Any) -> tuple[Array, Box
         )
     if not np.isfinite(start).all():
         raise OptionError(f"`p0` must be finite, and is {start.tolist()}")
-    box = _box(bounds, len(start))
+    box = None if bounds is OPEN else _box(bounds, len(start))
     if box is None:
         return start, None
     return (_feasible(box) if given is None else _inside(f, start, box)), box

@@ -94,7 +94,7 @@ def _off_the_saddle(
     exact: the fit ends on a saddle. SciPy is saved by the errors of its differences.
     """
     k = len(start)
-    nudge = 1e-4 * np.where(start == 0, 1.0, start) * np.cos(np.arange(k))  # no two alike
+    nudge = 0.1 * np.where(start == 0, 1.0, start) * np.cos(np.arange(k))  # no two alike; 0.01 leads back
     aside = start + nudge if box is None else np.clip(start + nudge, box.lower, box.upper)
     try:
         other = _solved(problem, aside, box, asked)
@@ -158,14 +158,12 @@ def _walked(problem: ModelProblem, start: Array, box: Box | None, asked: Asked) 
         found = _by_least_squares(residual, slopes, start, asked, box=box, own=own)
     if asked.loss is None or (own and asked.step is not None):
         return found
-    if box is not None or not asked.plain:
+    if not asked.plain:
         return _onward(problem, found.parameters, box, asked, found=found)
-    found, left = _further(found, residual, slopes, goal=1e-12 if own else 1e-14)
-    return (
-        found
-        if left <= (1e-6 if own else 1e-13)
-        else _onward(problem, found.parameters, None, asked, found=found)
-    )
+    nearer, left = _further(found, residual, slopes, box=box, goal=1e-12 if own else 1e-14)
+    if left <= (1e-6 if own else 1e-13):
+        return nearer
+    return _onward(problem, nearer.parameters, box, asked, found=nearer)
 
 
 def _by_minpack(
@@ -268,20 +266,25 @@ def _inverts(inverse: Array | None, J: Array) -> bool:
     return bool(np.abs(product - np.eye(len(error))).max() <= 5e-6)
 
 
-def _further(found: Found, residual: OfParameters, slopes: OfParameters, goal: float) -> tuple[Found, float]:
+def _further(
+    found: Found, residual: OfParameters, slopes: OfParameters, *, box: Box | None, goal: float
+) -> tuple[Found, float]:
     """Return the fit some undamped steps further, and the share of the cost that the last of them promised to remove.
 
-    MINPACK stops at a part in 1e8 of the cost, this near rounding.
+    SciPy stops at a part in 1e8 of the cost, this near rounding. Steps end at bounds, with a share of infinity.
     """
     p, r, J, cost, inverse = found.parameters, found.residuals, found.jacobian, found.cost, found.inverse
-    if inverse is None or not cost > 0:
+    if inverse is None or cost == 0:
         return found, 0.0
-    promise, size = np.inf, J @ p
+    size = J @ p
+    promise, rounding = np.inf, 1e-26 * float(size @ size)
     for turn in range(30):
         J = slopes(p) if turn else J
         slope = J.T @ r
         h = inverse @ slope
-        before, promise = promise, float(slope @ h) / cost
+        before, promise = promise, float(slope @ h / cost)
+        if _leaves(p - h, box):
+            return found, np.inf
         if not promise < 0.5 * before:
             break
         if promise <= goal:  # so near that residuals follow the tangent
@@ -292,12 +295,14 @@ def _further(found: Found, residual: OfParameters, slopes: OfParameters, goal: f
         if not after <= cost * (1 + 1e-13):
             break
         p, r, cost = p - h, moved, after
-        if cost <= 1e-26 * float(size @ size):  # nothing but rounding
-            promise = 0.0
-            break
     if J is not found.jacobian and not _inverts(inverse, J):
         inverse = _inverse(J)
-    return replace(found, parameters=p, residuals=r, cost=float(r @ r), jacobian=J, inverse=inverse), promise
+    found = replace(found, parameters=p, residuals=r, cost=float(r @ r), jacobian=J, inverse=inverse)
+    return found, 0.0 if found.cost <= rounding else promise
+
+
+def _leaves(p: Array, box: Box | None) -> bool:
+    return box is not None and bool((p <= box.lower).any() or (p >= box.upper).any())
 
 
 def _separately(problem: ModelProblem) -> tuple[OfParameters, OfParameters]:

@@ -84,15 +84,25 @@ def closed_form(problem: Problem, start: Array) -> Outcome:
     h = factor.newton_step()
     r = r + J @ h
     state = State(start + h, r, J, float(r @ r), factor, 0.0)
+    evaluations = 1
     if factor.s[-1] < WELL * factor.s[0]:  # a second solve wins back digits that the first one lost
         r, J = problem.residual_jacobian(state.p)
         factor = factorise(J, r)
         h = factor.newton_step()
         r = r + J @ h
         state = State(state.p + h, r, J, float(r @ r), factor, 0.0)
+        evaluations = 2
     state = corrected(problem, state)
     points.append((1, state.cost, 2 * (state.r @ state.J), state.p))
     message = "Solved in closed form: every parameter enters linearly"
     return Outcome(
-        state.p, state.cost, "converged", message, 1, 2, points, end=(state.r, state.J), factor=factor
+        state.p,
+        state.cost,
+        "converged",
+        message,
+        1,
+        evaluations,
+        points,
+        end=(state.r, state.J),
+        factor=factor,
     )

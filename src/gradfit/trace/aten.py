@@ -45,6 +45,38 @@ def _rsub(b: Builder, x: int, y: int, alpha: int | None = None) -> int:
     return b.op("sub", y, _times(b, alpha, x))
 
 
+def _div(b: Builder, x: int, y: int, rounding_mode: str | None = None) -> int:
+    ratio = b.op("div", x, y)
+    if rounding_mode == "floor":
+        return b.op("floor", ratio)
+    return ratio if rounding_mode is None else _trunc(b, ratio)
+
+
+def _trunc(b: Builder, x: int) -> int:
+    return b.op("where", b.op("lt", x, b.const(0.0)), _ceil(b, x), b.op("floor", x))
+
+
+def _ceil(b: Builder, x: int) -> int:
+    return b.op("neg", b.op("floor", b.op("neg", x)))
+
+
+def _round(b: Builder, x: int) -> int:
+    """Return the nearest whole number, of two the even one."""
+    half = b.const(0.5)
+    up = b.op("floor", b.op("add", x, half))
+    odd = b.op("ne", b.op("floor", b.op("mul", up, half)), b.op("mul", up, half))
+    tie = b.op("eq", b.op("sub", up, x), half)
+    return b.op("where", b.op("and", tie, odd), b.op("sub", up, b.const(1.0)), up)
+
+
+def _remainder(b: Builder, x: int, y: int) -> int:
+    return b.op("sub", x, b.op("mul", y, b.op("floor", b.op("div", x, y))))
+
+
+def _fmod(b: Builder, x: int, y: int) -> int:
+    return b.op("sub", x, b.op("mul", y, _trunc(b, b.op("div", x, y))))
+
+
 def _sigmoid(b: Builder, x: int) -> int:
     one = b.const(1.0)
     return b.op("div", one, b.op("add", one, b.op("exp", b.op("neg", x))))
@@ -98,7 +130,9 @@ _OF_ONE: Mapping[str, Callable[[Builder, int], int]] = {
     "exp2": lambda b, x: b.op("exp", b.op("mul", x, b.const(math.log(2)))),
     "log2": lambda b, x: b.op("mul", b.op("log", x), b.const(1 / math.log(2))),
     "log10": lambda b, x: b.op("mul", b.op("log", x), b.const(1 / math.log(10))),
-    "ceil": lambda b, x: b.op("neg", b.op("floor", b.op("neg", x))),
+    "ceil": _ceil,
+    "trunc": _trunc,
+    "round": _round,
     "relu": lambda b, x: b.maximum(x, b.const(0.0)),
     "isnan": lambda b, x: b.op("ne", x, x),
 }
@@ -107,16 +141,21 @@ _OF_TWO: Mapping[str, Callable[[Builder, int, int], int]] = {
     "minimum": lambda b, x, y: b.minimum(x, y),
     "fmax": lambda b, x, y: b.maximum(x, y),
     "fmin": lambda b, x, y: b.minimum(x, y),
+    "hypot": lambda b, x, y: b.op("sqrt", b.op("add", b.op("mul", x, x), b.op("mul", y, y))),
+    "floor_divide": lambda b, x, y: b.op("floor", b.op("div", x, y)),
+    "remainder": _remainder,
+    "fmod": _fmod,
 }
 _SAME = (
     "neg exp log sqrt sin cos tan tanh atan asin acos sinh cosh asinh acosh atanh abs erf erfc log1p expm1 floor "
-    "sign lgamma digamma mul div pow atan2 lt le gt ge eq ne where wofz_real wofz_imag"
+    "sign lgamma digamma mul pow atan2 lt le gt ge eq ne where wofz_real wofz_imag"
 )
 _RULES: Mapping[str, Rule] = {
     **{name: _same(name) for name in _SAME.split()},
     **_OF_ONE,
     **_OF_TWO,
     "add": _add,
+    "div": _div,
     "sub": _sub,
     "rsub": _rsub,
     "sgn": _same("sign"),
@@ -222,11 +261,11 @@ class Recorder:
         """
         if not any(id(a) in self._held for a in _flat([args, list(named.values())])):
             return _called(operation, args, named)
-        simpler = _decompositions().get(operation)
-        if simpler is None:
-            raise UntraceableError(f"{name} is no operation on single values")
         with self.recording():
-            return _called(simpler, args, named)
+            result = _called(_decomposition(operation), args, named)
+        if result is NotImplemented:
+            raise UntraceableError(f"{name} is no operation on single values")
+        return result
 
     def _applied(self, name: str, args: Sequence[object], named: Mapping[str, object]) -> int:
         if name in _FILLED:
@@ -256,8 +295,13 @@ class Recorder:
 @lru_cache(maxsize=1)
 def _decompositions() -> Mapping[object, object]:
     """Return torch's operations as simpler ones; it takes 0.3 s to import, and few models need it."""
-    decompositions = import_module("torch._decomp.decompositions")
-    return decompositions.decomposition_table
+    import_module("torch._decomp.decompositions")  # fills the table
+    return import_module("torch._decomp").decomposition_table
+
+
+def _decomposition(operation: object) -> object:
+    """Return an operation as simpler ones; what comes back gives NotImplemented where there are none."""
+    return _decompositions().get(operation) or operation.decompose  # pyright: ignore[reportAttributeAccessIssue]  # torch's
 
 
 @lru_cache(maxsize=1)

@@ -1,10 +1,11 @@
 """NumPy functions computed by torch: an object that NumPy takes for an array and that answers with tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import TypeGuard, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradfit._lazy import torch
 from gradfit.trace.aten import UntraceableError
@@ -50,7 +51,12 @@ _NAMES: Mapping[str, str] = {  # NumPy's or SciPy's name -> torch's, where they 
 _JOINING = frozenset(["sum", "mean", "max", "min", "amax", "amin", "prod", "std", "var"])
 _ALONG = frozenset(["cumsum", "cumprod", "flip", "roll", "sort", "diff"])
 _ARITHMETIC = frozenset(["add", "subtract", "negative", "positive", "absolute"])
-_SHAPING = frozenset(["ravel", "flatten", "squeeze"])
+_SHAPING = frozenset(["ravel", "flatten", "squeeze", "atleast_1d"])
+_OF_OBJECTS = (  # what NumPy asks an object for when it is to compute np.exp of it
+    "exp exp2 expm1 log log2 log10 log1p sqrt cbrt sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh "
+    "rint"
+)
+_METHODS = _JOINING | _ALONG | _SHAPING | {"dot", "round", *_OF_OBJECTS.split()}
 _FLOATS = (float, np.float64, np.bool_, bool, "float", "float64", "d", None)
 
 
@@ -110,8 +116,22 @@ class NumpyTensor(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> "NumpyTensor":
         return call(function.__name__, args, named)
 
-    def __array__(self, *args: object, **named: object) -> object:
-        raise UntraceableError("the model turns its input into a plain array")
+    def __array__(self, dtype: object = None, *args: object, **named: object) -> NDArray[np.object_]:
+        """Return a single value as an array that holds this object, for np.asarray(x) and np.sum([...], axis=0).
+
+        NumPy computes with such arrays by the operators and methods of what they hold.
+
+        Raises
+        ------
+        UntraceableError
+            If it is a whole column, or is to become numbers.
+        """
+        del args, named  # NumPy's signature
+        if dtype not in (None, object) or self.tensor.dim():
+            raise UntraceableError("the model turns its input into a plain array")
+        holder = np.empty((), dtype=np.object_)
+        holder[()] = self
+        return holder
 
     def __bool__(self) -> bool:
         raise UntraceableError("the model asks `if` of a value; np.where can be traced")
@@ -179,13 +199,15 @@ class NumpyTensor(np.lib.mixins.NDArrayOperatorsMixin):
         return call("clip", (self, *limits), named)
 
     def __getattr__(self, name: str) -> Callable[..., "NumpyTensor"]:
-        if name in _JOINING | _ALONG | _SHAPING | {"dot", "round"}:
+        if name in _METHODS:
             return lambda *args, **named: call(name, (self, *args), named)
         raise AttributeError(name)
 
 
 def plain(value: object) -> object:
     """Return the tensor inside, or the value itself."""
+    if isinstance(value, np.ndarray) and value.dtype == np.object_ and value.ndim == 0:
+        value = value.item()
     return value.tensor if isinstance(value, NumpyTensor) else value
 
 
@@ -245,21 +267,19 @@ def _argument(value: object) -> object:
     return value
 
 
-# ---------------------------------------------------------------------------- functions that join rows, or terms
+# ---------------------------------------------------------------------------- functions that join rows
 
 
 def _joined(name: str, args: Sequence[object], named: Mapping[str, object]) -> "torch.Tensor":
-    """Return a sum, a mean ... of an array, or of a list of arrays along axis 0.
+    """Return a sum, a mean ... over rows.
 
     Raises
     ------
     UntraceableError
         If single values are asked for what only columns have.
     """
-    values, axis = args[0], named.get("axis", args[1] if len(args) > 1 else None)
-    if _is_list(values) and axis == 0 and name in _TERMS:
-        return _TERMS[name]([_number(v) for v in values])
-    tensor = _number(values)
+    axis = named.get("axis", args[1] if len(args) > 1 else None)
+    tensor = _number(args[0])
     if tensor.dim() == 0:
         raise UntraceableError(f"np.{name} joins rows")
     if name in _ALONG:
@@ -267,37 +287,6 @@ def _joined(name: str, args: Sequence[object], named: Mapping[str, object]) -> "
     function = getattr(torch, {"max": "amax", "min": "amin"}.get(name, name))
     extra = {"correction": named.get("ddof", 0)} if name in ("std", "var") else {}
     return function(tensor, **extra) if axis is None else function(tensor, dim=axis, **extra)
-
-
-def _sum(terms: Sequence["torch.Tensor"]) -> "torch.Tensor":
-    return reduce(torch.add, terms)
-
-
-def _mean(terms: Sequence["torch.Tensor"]) -> "torch.Tensor":
-    return _sum(terms) / len(terms)
-
-
-def _product(terms: Sequence["torch.Tensor"]) -> "torch.Tensor":
-    return reduce(torch.mul, terms)
-
-
-def _largest(terms: Sequence["torch.Tensor"]) -> "torch.Tensor":
-    return reduce(torch.maximum, terms)
-
-
-def _smallest(terms: Sequence["torch.Tensor"]) -> "torch.Tensor":
-    return reduce(torch.minimum, terms)
-
-
-_TERMS: Mapping[str, Callable[[Sequence["torch.Tensor"]], "torch.Tensor"]] = {
-    "sum": _sum,
-    "mean": _mean,
-    "prod": _product,
-    "max": _largest,
-    "amax": _largest,
-    "min": _smallest,
-    "amin": _smallest,
-}
 
 
 # ---------------------------------------------------------------------------- functions that torch has otherwise

@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas
@@ -383,6 +384,18 @@ def test_exact_derivatives_need_no_calls():
     assert len(calls) == 3  # at the start, beside it, at the end
 
 
+def test_threads():
+    def model(x, a, b):
+        return a * np.tanh(b * x)
+
+    def fitted(gain):
+        return gradfit.curve_fit(model, X, gain * np.tanh(0.7 * X))[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        for gain, popt in zip(range(1, 13), pool.map(fitted, range(1, 13)), strict=True):
+            assert popt == pytest.approx(np.array([gain, 0.7]))
+
+
 # ---------------------------------------------------------------------------- right where SciPy is wrong
 
 
@@ -527,6 +540,16 @@ def test_a_given_jacobian_is_used(sigma, method):
 def test_a_jacobian_by_columns():
     agree(
         gradfit.curve_fit(decay, X, DECAY, jac=lambda x, *p: slopes(x, *p).T, col_deriv=True),
+        optimize.curve_fit(decay, X, DECAY, **EXACT),
+        covariance=1e-5,
+    )
+
+
+@pytest.mark.parametrize("f", [decay, looping], ids=["traced", "not"])
+@pytest.mark.parametrize("scheme", ["2-point", "3-point", "cs"])
+def test_schemes_of_differences_are_accepted(scheme, f):
+    agree(
+        gradfit.curve_fit(f, X, DECAY, jac=scheme, method="trf"),
         optimize.curve_fit(decay, X, DECAY, **EXACT),
         covariance=1e-5,
     )

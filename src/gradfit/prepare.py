@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Data:
         """
         if self.absolute or self.cholesky is not None:
             return 1.0
-        size = float(np.max(np.abs(self.y), initial=0.0))
+        size = max(float(self.y.max()), -float(self.y.min()))
         if size == 0 or 1e-100 < size < 1e100:
             return 1.0
         return float(2.0 ** -float(np.frexp(size)[1]))
@@ -340,7 +341,8 @@ def settled(
         return _plain(len(names))
     values = _start(names, start, model.defaults)
     if bounds is None and not fixed:
-        return replace(_plain(len(names)), start=values)
+        k = len(names)
+        return Parameters(values, np.full(k, -np.inf), np.full(k, np.inf), np.arange(k), plain=True)
     lower, upper = _bounds(names, bounds)
     held = np.zeros(len(names), dtype=bool)
     notes: list[str] = []
@@ -371,7 +373,7 @@ def _number(value: object, name: str, argument: str) -> float:
     if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         raise OptionError(f"{argument}= of {name} must be a number, and is {value!r}")
     number = float(value)  # pyright: ignore[reportArgumentType]  # has __float__
-    if not np.isfinite(number):
+    if not isfinite(number):
         raise OptionError(f"{argument}= of {name} must be finite, and is {number}")
     return number
 

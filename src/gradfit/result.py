@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -135,20 +136,27 @@ class FitResult:
         """The parameters with their uncertainty, by name."""
         return Params(self.model.parameters, self._parameter)
 
+    @cached_property
+    def _free_facts(self) -> dict[int, tuple[float, bool, bool]]:
+        """Standard error, whether on a bound, whether determined; by place among all parameters."""
+        known = self._uncertainty
+        facts = zip(known.stderr.tolist(), self._held.tolist(), known.determined.tolist(), strict=True)
+        return dict(zip(self.settled.free.tolist(), facts, strict=True))
+
     def _parameter(self, j: int) -> ParameterResult:
         settled = self.settled
-        at = np.flatnonzero(settled.free == j)
-        place = int(at[0]) if len(at) else -1  # among the free ones
+        stderr, at_bound, determined = self._free_facts.get(j, (float("nan"), False, True))
         start = float(settled.start[j])
+        needed = self.starts.source != "not needed" and not isnan(start)
         return ParameterResult(
             name=self.model.parameters[j],
             value=float(self.parameters[j]),
-            stderr=float(self._uncertainty.stderr[place]) if place >= 0 else float("nan"),
-            fixed=place < 0,
+            stderr=stderr,
+            fixed=j not in self._free_facts,
             bounds=(float(settled.lower[j]), float(settled.upper[j])),
-            start=start if self.starts.source != "not needed" and np.isfinite(start) else None,
-            at_bound=place >= 0 and bool(self._held[place]),
-            determined=place < 0 or bool(self._uncertainty.determined[place]),
+            start=start if needed else None,
+            at_bound=at_bound,
+            determined=determined,
             dof=self.dof,
             level=self.level,
         )

@@ -266,7 +266,8 @@ def _for_least_squares(method: str, jac: Function | str | None, settings: Mappin
     loss = Loss() if name == "linear" else None
     if name in ("soft_l1", "huber", "cauchy"):
         loss = Loss(name, float(settings.get("f_scale", 1.0)))
+    scheme = "2-point" if jac in (None, "2-point") else "3-point"  # "cs" would call f with complex numbers
     return Asked(
-        method, loss, jac if callable(jac) else None, jac if isinstance(jac, str) else "2-point",
+        method, loss, jac if callable(jac) else None, scheme,
         None if step is None else float(np.max(np.abs(step))), settings,
     )  # fmt: skip

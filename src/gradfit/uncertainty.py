@@ -89,37 +89,41 @@ def uncertainty(
     .. [2] Huber (1981), Robust Statistics, eq. 7.6.8: the covariance for robust losses.
     """
     n, k = jacobian.shape
-    moving = np.flatnonzero(~held)
-    if factor is None or len(moving) < k:
+    moving = np.arange(k) if not held.any() else np.flatnonzero(~held)
+    if len(moving) < k or factor is None:
         part = jacobian if len(moving) == k else jacobian[:, moving]
         factor = factorise(part, residuals) if len(moving) else None
     rank = factor.rank(RANK) if factor is not None else 0
-    dof = n - rank
-    scatter = _scatter(residuals, dof, loss, absolute)
-    half = np.zeros((k, rank))
-    nothing = np.zeros((k, 0))
-    determined = np.ones(k, dtype=bool)
-    scale = np.ones(k)
+    scatter = _scatter(residuals, n - rank, loss, absolute)
+    if factor is not None and rank == k:
+        half = (factor.vt.T / factor.s) / factor.norm[:, None]
+        covariance, stderr = _products(scatter * half)
+        return Uncertainty(
+            covariance, stderr, np.full(k, fill_value=True), scatter, half, np.zeros((k, 0)), 1 / factor.norm
+        )
+    half, nothing, scale = np.zeros((k, rank)), np.zeros((k, 0)), np.ones(k)
     if factor is not None:
         scale[moving] = 1 / factor.norm
         half[moving] = (factor.vt[:rank].T / factor.s[:rank]) / factor.norm[:, None]
-        if rank < len(moving):
-            nothing = np.zeros((k, len(moving) - rank))
-            nothing[moving] = factor.vt[rank:].T
-            determined = np.einsum("kj,kj->k", nothing, nothing) <= 1e-8
-    with np.errstate(
-        over="ignore", under="ignore", invalid="ignore"
-    ):  # a variance of 1e320; its root is stderr
-        covariance = (scatter * half) @ (scatter * half).T
-        stderr = np.sqrt(covariance.diagonal())
-        if not np.all((stderr > 0) & np.isfinite(stderr)):
-            stderr = scatter * _lengths(half)
-    if rank < k:
-        unknown = held | ~determined
-        covariance[unknown] = np.nan
-        covariance[:, unknown] = np.nan
-        stderr[unknown] = np.nan
+        nothing = np.zeros((k, len(moving) - rank))
+        nothing[moving] = factor.vt[rank:].T
+    determined = np.einsum("kj,kj->k", nothing, nothing) <= 1e-8
+    covariance, stderr = _products(scatter * half)
+    unknown = held | ~determined
+    covariance[unknown] = np.nan
+    covariance[:, unknown] = np.nan
+    stderr[unknown] = np.nan
     return Uncertainty(covariance, stderr, determined, scatter, half, nothing, scale)
+
+
+def _products(half: Array) -> tuple[Array, Array]:
+    """Covariance half @ half.T, and the roots of its diagonal, also where that overflows: a variance of 1e320."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        covariance = half @ half.T
+        stderr = np.sqrt(covariance.diagonal())
+        if len(stderr) and not (stderr.min() > 0 and stderr.max() < np.inf):
+            stderr = _lengths(half)
+    return covariance, stderr
 
 
 def _lengths(rows: Array) -> Array:

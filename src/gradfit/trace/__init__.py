@@ -70,9 +70,19 @@ def trace(function: Function, variables: Sequence[str], parameters: Sequence[str
     except ModelError:
         raise
     except _RAISED as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UntraceableError(f"the model does not run on single values: {reason}") from error
+        raise UntraceableError(_told(error)) from error
     return assemble(recorder.builder, ends, variables, parameters)
+
+
+def _told(error: BaseException) -> str:
+    """Return why a model does not run on single values; NumPy may have wrapped what we said ourselves."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UntraceableError):
+            return cause.message
+        cause = cause.__cause__ or cause.__context__
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"the model does not run on single values: {first}"
 
 
 def _slopes(value: "torch.Tensor", leaves: Sequence["torch.Tensor"]) -> list["torch.Tensor | float"]:

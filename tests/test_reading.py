@@ -206,7 +206,7 @@ REFUSED = {
     "JSON without rows": ("data.json", b"[]", "{path} holds no columns."),
     "JSON unequal": ("data.json", b'{"x": [1, 2], "y": [1]}', "Columns of {path} differ in length: x has 2 and y has 1."),
     "JSON nested": ("data.json", b'[{"x": {"a": 1}}]', "x holds dict objects, where a column holds real numbers."),
-    "gzip cut short": ("data.csv.gz", gzip.compress(b"x,y\n1,2\n")[:20], "{path} cannot be unpacked: Compressed file ended before"),
+    "gzip cut short": ("data.csv.gz", gzip.compress(b"x,y\n1,2\n", mtime=0)[:20], "{path} cannot be unpacked: Compressed file ended before"),
     "Parquet cut short": ("data.parquet", saved(polars.DataFrame({"x": [1]}).write_parquet)[:-20], "{path} cannot be read as Parquet"),
     "Arrow cut short": ("data.feather", saved(polars.DataFrame({"x": [1]}).write_ipc)[:-20], "{path} cannot be read as Arrow"),
     "Excel cut short": ("data.xlsx", workbook(a=[["x"], [1]])[:-40], "{path} cannot be read as Excel"),
@@ -360,7 +360,8 @@ def test_sheets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"x y\n1 2\n", b'{"x": 1, "y": 2}\n', b'[{"x": 1, "y": 2}]', gzip.compress(b"x,y\n1,2\n")]
+    "content",
+    [b"x y\n1 2\n", b'{"x": 1, "y": 2}\n', b'[{"x": 1, "y": 2}]', gzip.compress(b"x,y\n1,2\n", mtime=0)],
 )
 def test_standard_input(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
@@ -420,7 +421,7 @@ SEEDS = {
     "": b"1 2\n3 4\n",
     ".json": b'[{"x": 1, "y": "n/a"}, {"x": 2.5, "z": [1]}]',
     ".jsonl": b'{"x": 1}\n{"x": 2}\n',
-    ".csv.gz": gzip.compress(b"x,y\n1,2\n3,4\n"),
+    ".csv.gz": gzip.compress(b"x,y\n1,2\n3,4\n", mtime=0),
     ".npy": saved(lambda file: np.save(file, np.eye(2))),
     ".npz": saved(lambda file: np.savez(file, x=np.eye(2), y=np.eye(2))),
     ".xlsx": workbook(a=[["x", "y"], [1, 2], [3, "a"]]),

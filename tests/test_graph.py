@@ -183,7 +183,8 @@ def bends(graph: Graph, which, random) -> float:
         along[list(which)] = random.uniform(-0.25, 0.25, len(which))
         values = [kernel.value(columns, p + k * along) for k in range(3)]
         size = np.max(np.abs(values), axis=0)
-        second = np.abs(values[0] - 2 * values[1] + values[2])
+        with np.errstate(invalid="ignore"):
+            second = np.abs(values[0] - 2 * values[1] + values[2])
         good = np.isfinite(values).all(axis=0) & (size > 1e-290) & (size < 1e290)
         worst = max(worst, float(np.max(np.where(good, second, 0) / np.where(good, size, 1), initial=0.0)))
     return worst
@@ -218,8 +219,6 @@ def test_what_depends_on_what():
     kinds = {node[0]: invariant[i] for i, node in enumerate(graph.nodes)}
     assert kinds["sqrt"] is True
     assert kinds["exp"] is False
-    scale = [node for j, node in enumerate(graph.nodes) if j in graph.scale]
-    assert all(invariant[i] for i in graph.scale), scale
 
 
 @settings(max_examples=100)
@@ -228,4 +227,4 @@ def test_scales_depend_on_no_row(text):
     graph = traced(text)
     invariant = graph.invariant()
     assert all(invariant[i] for i in graph.scale)
-    assert len(set(graph.nodes)) == len(graph.nodes) or any(node[1] != node[1] for node in graph.nodes)
+    assert len({repr(node) for node in graph.nodes}) == len(graph.nodes)  # nothing is computed twice

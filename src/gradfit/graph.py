@@ -67,7 +67,9 @@ class Graph:
         """
         depends = self.depends()
         slopes = [depends[s] | depends[c] for s, c in zip(self.scale, self.core, strict=True)]
-        flat = {j for j, c in enumerate(self.core) if self.nodes[c] == ("const", 0.0)}
+        zero = ("const", 0.0)
+        parts = enumerate(zip(self.scale, self.core, strict=True))
+        flat = {j for j, (s, c) in parts if zero in (self.nodes[s], self.nodes[c])}
         stepped = frozenset[int]().union(
             *(depends[i] for i in reached(self.nodes, [self.value]) if self.nodes[i][0] in _STEPS)
         )

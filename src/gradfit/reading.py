@@ -93,7 +93,7 @@ def _bytes(path: Path, source: str) -> bytes:
     DataError
         If there is no such file or it cannot be opened.
     """
-    shown = source if len(source) <= 160 else f"...{source[-157:]}"  # the end is what a person knows it by
+    shown = source if len(source) <= 120 else f"...{source[-117:]}"  # the end is what a person knows it by
     shown = repr(shown) if "\n" in shown else shown
     try:
         return path.read_bytes()

@@ -123,8 +123,12 @@ def _agrees(slopes: "torch.Tensor", whole: OfParameters, point: "torch.Tensor") 
 class DifferenceKernel:
     """A function that only gives values; the Jacobian is a four-point central difference.
 
-    Fornberg (1988), Generation of finite difference formulas, table 1: the error is of fourth order, and a step of
-    eps**(1/5) of the parameter makes it about 1e-12 of the value. `lower` and `upper` are never crossed.
+    The error is of fourth order [1]_, and a step of half of eps**(1/5) of the parameter makes it about 1e-12 of the value.
+    `lower` and `upper` are never crossed: beside them the difference is a one-sided one of five points.
+
+    References
+    ----------
+    .. [1] Fornberg (1988), Generation of finite difference formulas on arbitrarily spaced grids, tables 1 and 3.
     """
 
     function: Callable[..., object]
@@ -148,11 +152,12 @@ class DifferenceKernel:
             return np.full(rows, np.nan)
         if value.dtype.kind == "c":
             value = np.where(np.imag(value) == 0, np.real(value), np.nan)
+        value = value.astype(np.float64)
         if value.ndim == 0:
-            value = np.full(rows, float(value))
+            value = np.full(rows, value)
         if value.shape != (rows,):
             raise ShapeError(f"the model returned shape {value.shape} for {rows} rows")
-        return value.astype(np.float64)
+        return value
 
     def value_jacobian(self, columns: Sequence[Array], parameters: Array) -> tuple[Array, Array]:
         """Return the model (n,) and its derivatives by the parameters (n, k), stored by column."""
@@ -165,11 +170,11 @@ class DifferenceKernel:
     def _slope(self, columns: Sequence[Array], parameters: Array, j: int, centre: Array) -> Array:
         here = float(parameters[j])
         below, above = self._room(here, j)
-        step = np.finfo(float).eps ** 0.2 * (abs(here) or 1.0)
+        step = 0.5 * np.finfo(float).eps ** 0.2 * (abs(here) or 1.0)
         side = 1.0 if above >= below else -1.0
         central = min(below, above) >= 2 * step
         if not central:
-            step = min(step, max(below, above) * (0.25 - 1e-9))
+            step = min(0.5 * step, max(below, above) * (0.25 - 1e-9))
         step = abs((here + side * step) - here)  # what is really added
 
         def at(steps: float) -> Array:

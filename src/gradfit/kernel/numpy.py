@@ -92,7 +92,7 @@ class NumpyKernel:
         values = self._blank.copy()
         scalars = parameters.tolist() if parameters.ndim == 1 else parameters
         for i, kind, k in self._leaves:
-            values[i] = columns[k] if kind == "var" else scalars[k]
+            values[i] = scalars[k] if kind == "par" else _wide(columns[k], parameters.dtype)
         for i, function, a, b, c in steps:
             if b < 0:
                 values[i] = function(values[a])
@@ -113,6 +113,11 @@ class NumpyKernel:
         ):
             return value
         return np.array(np.broadcast_to(np.asarray(value, parameters.dtype), shape))
+
+
+def _wide(column: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a column in the precision of the parameters: the squares of float32 and of integers lose digits."""
+    return column if column.dtype == dtype else column.astype(dtype)
 
 
 def _chunks(columns: Sequence[Array], rows: int) -> list[list[Array]]:

@@ -12,7 +12,7 @@ from gradfit.errors import DataError, ModelError, OptionError
 from gradfit.formula import Expression
 from gradfit.graph import Graph
 from gradfit.kernel import EXECUTORS, AutogradKernel, DifferenceKernel, Kernel
-from gradfit.trace import torch_function
+from gradfit.trace import UntraceableError, torch_function, torch_graph
 
 Array = NDArray[np.float64]
 TensorFunction = Callable[..., "torch.Tensor"]
@@ -102,15 +102,30 @@ class BoundModel:
         ModelError
             If torch cannot differentiate the function.
         """
-        if self.tensor_function is not None:
-            return self.tensor_function
         if self.expression is not None:
             return torch_function(self.expression, (*self.inputs, *self.parameters))
+        if self.tensor_function is not None:
+            return self.tensor_function if self.graph is None else _either(self.tensor_function, self.graph)
+        if self.graph is not None:
+            return torch_graph(self.graph)
         raise ModelError(
             f"{self.text} can only be evaluated, not differentiated by torch ({self.fallback}), so torch.optim cannot "
             "fit it",
             remedy='Use solver="lm", or write the function with NumPy or torch functions of whole columns',
         )
+
+
+def _either(function: TensorFunction, graph: Graph) -> TensorFunction:
+    """Return a function as it was written, or as its graph where it takes single values alone: np.asarray(x)."""
+    traced = torch_graph(graph)
+
+    def of_tensors(*tensors: "torch.Tensor") -> "torch.Tensor":
+        try:
+            return function(*tensors)
+        except UntraceableError:
+            return traced(*tensors)
+
+    return of_tensors
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -109,12 +109,13 @@ def _refuse_without_input(
     formula: Formula, parameters: tuple[str, ...], others: list[str], *, source: str
 ) -> None:
     """Refuse a formula without columns: a misspelt one would silently be a parameter. A constant, y = c, is fine."""
-    for name in parameters:
-        near = difflib.get_close_matches(name, others, 1, cutoff=0.6)
-        if near or len(parameters) > 1:
-            hint = f" Did you mean {near[0]}?" if near else ""
-            message = f"{formula.text!r} uses no column of {source}, so {', '.join(parameters)} cannot be told apart"
-            _refuse(formula.right, name, message, f"Columns: {', '.join(others)}.{hint}")
+    near = [(name, near) for name in parameters for near in difflib.get_close_matches(name, others, 1)]
+    if near or len(parameters) > 1:
+        name, hint = (near[0][0], f" Did you mean {near[0][1]}?") if near else (parameters[0], "")
+        message = (
+            f"{formula.text!r} uses no column of {source}, so {', '.join(parameters)} cannot be told apart"
+        )
+        _refuse(formula.right, name, message, f"Columns: {', '.join(others)}.{hint}")
 
 
 def _coded(

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import torch
 from gradfit.errors import ModelError
-from gradfit.graph import Graph
 from gradfit.kernel import AutogradKernel, DifferenceKernel, Kernel, NumpyKernel
 from gradfit.model.bound import BoundModel, TensorFunction
 from gradfit.model.shapes import one_value_a_row
@@ -67,21 +66,22 @@ def bind_function(  # noqa: PLR0917  one caller, by position
     point = _somewhere(len(names.parameters)) if start is None else start
     seen, value = _first_call(function, names, columns, point, text=text)
     value = one_value_a_row(value, len(columns[0]) if columns else 1, text, response)
-    graph = _traced(seen, columns, point, value)
-    known = graph if isinstance(graph, Graph) else None
-    usable = known is not None or _autograd_works(seen, columns, point)
+    traced = _traced(seen, columns, point, value)
+    kernel = traced if isinstance(traced, NumpyKernel) else None
+    usable = kernel is not None or _autograd_works(seen, columns, point)
     return BoundModel(
         text,
         response,
         None,
         names.inputs,
         names.parameters,
-        known,
+        None if kernel is None else kernel.graph,
         function=seen.on_arrays,
         tensor_function=seen.on_tensors() if usable else None,
         defaults=names.defaults or {},
         notes=names.notes,
-        fallback="" if isinstance(graph, Graph) else graph,
+        fallback=traced if isinstance(traced, str) else "",
+        _kernels={} if kernel is None else {"numpy": kernel},
     )
 
 
@@ -197,64 +197,54 @@ def _somewhere(count: int) -> Array:
 
 # ---------------------------------------------------------------------------- traces
 
-_Traces = dict[object, Graph | str]
+_Traces = dict[object, NumpyKernel | str]
 _TRACES: "WeakKeyDictionary[Function, _Traces]" = WeakKeyDictionary()
 
 
-def _traced(seen: _Seen, columns: Sequence[Array], point: Array, value: Array) -> Graph | str:
+def _traced(seen: _Seen, columns: Sequence[Array], point: Array, value: Array) -> NumpyKernel | str:
     """Return the trace of a function that agrees with it on the data, or why there is none.
 
     A trace is kept with the function; where it disagrees, the function may have changed (a global, an attribute), so it is
     made anew once.
     """
-    key = (len(seen.names.inputs), seen.names.order, seen.names.by_name, seen.speaks_torch)
+    names = seen.names
+    key = (names.inputs, names.parameters, names.order, names.by_name, seen.speaks_torch)
     try:
         traces = _TRACES.setdefault(seen.function, {})
     except TypeError:  # cannot be hashed, or referred to weakly
         traces = _Traces()
-    graph = traces.get(key)
-    if isinstance(graph, Graph) and not _disagreement(graph, seen, columns, point, value=value):
-        return _named(graph, seen.names)
-    if isinstance(graph, str):
-        return graph
-    graph = _fresh_trace(seen)
-    reason = graph if isinstance(graph, str) else _disagreement(graph, seen, columns, point, value=value)
-    if isinstance(graph, str) or reason:
-        traces[key] = reason
-        return reason
-    sample = _sample(columns)
-    if not any(
-        _slopes_agree(NumpyKernel(graph), seen, sample, place) for place in (point, 1.01 * point + 1e-3)
+    known = traces.get(key)
+    if known is None or (
+        isinstance(known, NumpyKernel) and _disagreement(known, seen, columns, point, value=value)
     ):
-        traces[key] = _OTHER_SLOPE
-        return _OTHER_SLOPE
-    traces[key] = graph
-    return _named(graph, seen.names)
+        known = traces[key] = _fresh_trace(seen, columns, point, value)
+    return known
 
 
-def _fresh_trace(seen: _Seen) -> Graph | str:
-    inputs = tuple(f"x{i}" for i in range(len(seen.names.inputs)))
+def _fresh_trace(seen: _Seen, columns: Sequence[Array], point: Array, value: Array) -> NumpyKernel | str:
     try:
-        return trace(seen.on_tensors(), inputs, seen.names.parameters)
+        graph = trace(seen.on_tensors(), seen.names.inputs, seen.names.parameters)
     except UntraceableError as error:
         return error.message
     except ModelError as error:
         return str(error)
+    kernel = NumpyKernel(graph)
+    reason = _disagreement(kernel, seen, columns, point, value=value)
+    if reason:
+        return reason
+    sample = _sample(columns)
+    agree = any(_slopes_agree(kernel, seen, sample, place) for place in (point, 1.01 * point + 1e-3))
+    return kernel if agree else _OTHER_SLOPE
 
 
-def _named(graph: Graph, names: Names) -> Graph:
-    if (graph.variables, graph.parameters) == (names.inputs, names.parameters):
-        return graph
-    return Graph(graph.nodes, graph.value, graph.scale, graph.core, names.inputs, names.parameters)
-
-
-def _disagreement(graph: Graph, seen: _Seen, columns: Sequence[Array], point: Array, *, value: Array) -> str:
+def _disagreement(
+    kernel: NumpyKernel, seen: _Seen, columns: Sequence[Array], point: Array, *, value: Array
+) -> str:
     """Return why a trace does not speak for the function on whole columns, nothing when it does.
 
     They are compared on the data at the start, and beside it on rows of which no two are alike: in a constant column
     x.mean() is x.
     """
-    kernel = NumpyKernel(graph)
     if not _same(kernel.value(columns, point), value):
         return _why(seen, columns, point)
     moved = [_stirred(c) for c in _sample(columns)]
@@ -270,6 +260,9 @@ def _disagreement(graph: Graph, seen: _Seen, columns: Sequence[Array], point: Ar
 
 
 def _same(traced: Array, real: Array) -> bool:
+    size = float(np.max(np.abs(real), initial=0.0))
+    if np.isfinite(size):
+        return bool((np.abs(traced - real) <= 1e-11 * size + 1e-9 * np.abs(real)).all())
     size = float(np.max(np.abs(real), initial=0.0, where=np.isfinite(real)))
     return bool(np.allclose(traced, real, rtol=1e-9, atol=1e-11 * size, equal_nan=True))
 

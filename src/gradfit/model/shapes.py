@@ -36,7 +36,7 @@ def _numbers(value: object, text: str) -> Array:
         If it is no number, or a complex one.
     """
     try:
-        seen = np.asarray(value)
+        seen = np.asarray("None" if value is None else value)  # of None itself NumPy would make NaN
         numbers = None if seen.dtype.kind == "c" else seen.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError(

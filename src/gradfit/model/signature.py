@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -48,6 +49,9 @@ def name_of(function: Function) -> str:
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
+_SIGNATURES: "WeakKeyDictionary[Function, Signature]" = WeakKeyDictionary()
+
+
 def signature_of(function: Function) -> Signature:
     """Return the argument names of a function, and the numbers among their defaults.
 
@@ -60,6 +64,23 @@ def signature_of(function: Function) -> Signature:
     --------
     >>> signature_of(lambda x, a, b=2, *, kind="fast": x).arguments
     ('x', 'a', 'b')
+    """
+    try:
+        known = _SIGNATURES.get(function)
+        if known is None:
+            known = _SIGNATURES[function] = _signature_of(function)
+    except TypeError:  # cannot be hashed, or referred to weakly
+        known = _signature_of(function)
+    return known
+
+
+def _signature_of(function: Function) -> Signature:
+    """Return the argument names of a function.
+
+    Raises
+    ------
+    ModelError
+        If the function does not tell them.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())

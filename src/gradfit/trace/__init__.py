@@ -10,11 +10,12 @@ from gradfit.graph import Graph
 from gradfit.trace.aten import Recorder, UntraceableError
 from gradfit.trace.builder import assemble
 from gradfit.trace.formula_code import torch_function
+from gradfit.trace.graph_code import torch_graph
 from gradfit.trace.numpy_code import NumpyTensor, plain
 
 Function = Callable[..., "torch.Tensor"]
 
-__all__ = ["UntraceableError", "on_tensors", "torch_function", "trace", "trace_formula"]
+__all__ = ["UntraceableError", "on_tensors", "torch_function", "torch_graph", "trace", "trace_formula"]
 
 #: what a model may raise when it meets single tensors instead of columns
 _RAISED = (

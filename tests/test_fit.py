@@ -8,6 +8,7 @@ import polars
 import pyarrow
 import pytest
 import torch
+from answers import DATA, REAL
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -533,3 +534,13 @@ def test_public_names():
         "DataError", "Descent", "FitResult", "FormulaError", "GradfitError", "LM", "Loss", "Model", "ModelError",
         "OptionError", "ShapeError", "Table", "__version__", "curve_fit", "fit", "load", "read",
     }  # fmt: skip
+
+
+def test_a_text_column_is_compared_inside_a_model():
+    case = next(c for c in REAL if c.name == "puromycin_shared_K")
+    path = DATA / "real" / "puromycin.csv"
+    result = gradfit.fit('rate = (Vm + dV*(state == "treated"))*conc/(K + conc)', path)
+    assert result.values == pytest.approx(case.params, rel=1e-8)
+    both = result.predict({"conc": [0.5, 0.5], "state": ["treated", "untreated"]}).value
+    vm, dv, k = (case.params[n] for n in ("Vm", "dV", "K"))
+    assert both == pytest.approx([(vm + dv) * 0.5 / (k + 0.5), vm * 0.5 / (k + 0.5)], rel=1e-8)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gradfit.diagnose import Diagnosis, diagnose
 from gradfit.errors import DataError, ModelError, OptionError
 from gradfit.evidence import evidence_of, worth_another_look
+from gradfit.formula import parse
 from gradfit.library import MODELS, find
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import BoundModel, bind_formula, bind_function, nearest, observed_column, settle_names
@@ -138,6 +139,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     table = _table(data)
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
+    chosen = _with_codes(model, chosen)
     bound = bind(model, chosen, response, start=start, named=_named(start, bounds, fixed), missing=missing)
     rows = assemble(
         chosen,
@@ -171,6 +173,7 @@ def start_values(
 ) -> dict[str, float]:
     """Return start values for a model on data: the library model's own guess, else the end of a search."""
     table = _table(data)
+    table = _with_codes(model, table)
     bound = bind(model, table, response)
     rows = assemble(table, bound, missing="error", n_read=table.n)
     guess = _guess(model, rows, None)
@@ -301,6 +304,17 @@ def _table(data: object) -> Table:
     return table
 
 
+def _with_codes(model: object, table: Table) -> Table:
+    """Return the table with codes in the text columns that a formula compares with a piece of text."""
+    model = getattr(model, "definition", model)
+    if not isinstance(model, str) or not ('"' in model or "'" in model):
+        return table
+    for name in parse(model).right.compared:
+        if name in table.columns:
+            table = table.coded(name)
+    return table
+
+
 def bind(
     model: object,
     table: Table,
@@ -325,7 +339,8 @@ def bind(
         text = model.strip()
         if text.isidentifier() and text not in columns:
             text = _library_formula(text, columns, response)
-        return bind_formula(text, columns, response, named, table.source)
+        levels = tuple(table.categories.items())
+        return bind_formula(text, columns, response, named, table.source, levels)
     if not callable(model):
         raise OptionError(f"A model is a formula or a function, and {type(model).__name__} is neither")
     numbers = [c for c in columns if table.columns[c].dtype != object]

@@ -208,9 +208,10 @@ def _traced(seen: _Seen, columns: Sequence[Array], point: Array, value: Array) -
     made anew once.
     """
     names = seen.names
-    key = (names.inputs, names.parameters, names.order, names.by_name, seen.speaks_torch)
-    try:
-        traces = _TRACES.setdefault(seen.function, {})
+    owner = id(getattr(seen.function, "__self__", None))
+    key = (names.inputs, names.parameters, names.order, names.by_name, seen.speaks_torch, owner)
+    try:  # a bound method is made anew at each look; its function stays
+        traces = _TRACES.setdefault(getattr(seen.function, "__func__", seen.function), {})
     except TypeError:  # cannot be hashed, or referred to weakly
         traces = _Traces()
     known = traces.get(key)

@@ -287,7 +287,7 @@ FRAME = polars.DataFrame({
         ("a.arrow", saved(FRAME.write_ipc_stream)),
         ("a.feather", saved(FRAME.write_ipc)),
         ("a.csv", saved(FRAME.write_csv)),
-        ("A.CSV.GZ", gzip.compress(saved(FRAME.write_csv))),
+        ("A.CSV.GZ", gzip.compress(saved(FRAME.write_csv), mtime=0)),
         ("a.tsv", saved(lambda file: FRAME.write_csv(file, separator="\t"))),
         ("a.json", saved(FRAME.write_json)),
         ("a.jsonl", saved(FRAME.write_ndjson)),

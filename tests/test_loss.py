@@ -100,11 +100,11 @@ def test_fits_end_where_scipys_do(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_torch_sees_the_same_loss(name):
-    """The mean loss that torch's optimizers minimise, at a point where one step of size 0 leaves it."""
+    """The mean loss that torch's optimizers minimise, at a point where a step of next to nothing leaves it."""
     loss = Loss(name, None if name == "squared" else 0.3)
     start = {"a": 2.5, "tau": 1.0, "c": 0.7}
     result = gradfit.fit(
-        "y = a*exp(-x/tau) + c", DATA, start=start, loss=loss, solver="SGD", lr=0.0, epochs=1
+        "y = a*exp(-x/tau) + c", DATA, start=start, loss=loss, solver="SGD", lr=1e-30, epochs=1
     )
     residuals = 2.5 * np.exp(-x / 1.0) + 0.7 - y
     assert result.loss == pytest.approx(loss.cost(residuals) / len(x), rel=1e-12)

@@ -440,6 +440,8 @@ def test_codes_stand_for_text():
     codes = {name: np.array([float(levels[name].index(v)) for v in values[name]]) for name in levels}
     assert coded.evaluate(values | codes).tolist() == plain.evaluate(values).tolist()
     assert not coded.compared
+    for i, node in enumerate(coded.nodes):
+        assert node[0] in ("const", "name") or all(0 <= j < i for j in node[1:])
     assert plain.compared == {"s": ("c", "a"), "g": ("c",)}
     assert plain.computed == {"x"}
 

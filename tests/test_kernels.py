@@ -15,6 +15,7 @@ from gradfit.errors import ShapeError
 from gradfit.formula import parse
 from gradfit.graph import Graph
 from gradfit.kernel import EXECUTORS, AutogradKernel, DifferenceKernel, NumpyKernel
+from gradfit.kernel.faddeeva import wofz
 from gradfit.kernel.numpy import CHUNK
 from gradfit.library import MODELS
 from gradfit.trace import torch_function, trace_formula
@@ -159,6 +160,11 @@ def test_a_voigt_profile_far_away(executor):
     assert wide == pytest.approx([1 / math.pi / 1e308], rel=1e-9)
 
 
+def test_the_faddeeva_function_at_its_ends():
+    assert wofz([0.0, 1.0, np.inf], [np.inf, np.inf, 1.0], "real").tolist() == [0, 0, 0]
+    assert wofz(0.0, 0.0, "real") == 1
+
+
 # ---------------------------------------------------------------------------- autograd on whole columns
 
 
@@ -247,6 +253,20 @@ def test_autograd_on_whole_columns(name):
         )
         assert np.array_equal(kernel.value([x], p), value)
     assert x.tolist() == [0.3, 0.5, 1.0, 2.5]
+
+
+def test_autograd_takes_few_sweeps_behind_a_custom_function():
+    class Counted(Doubled):
+        sweeps = 0
+
+        @staticmethod
+        def backward(_ctx, g):
+            Counted.sweeps += 1
+            return 2 * g
+
+    kernel = AutogradKernel(lambda x, a, b: Counted.apply(a * x + b))
+    kernel.value_jacobian([np.linspace(0, 1, 500)], np.ones(2))
+    assert 1 <= Counted.sweeps < 10
 
 
 def test_autograd_where_rows_are_not_finite():

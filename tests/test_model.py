@@ -254,6 +254,7 @@ class Line:
             {},
         ),  # y is what is observed, wherever it stands
         (lambda t, a: a * t, ("time", "signal"), None, ("time",), ("a",), {}),
+        (lambda x, a, b=True: a * x + b, ("x", "y"), None, ("x",), ("a",), {}),
         (lambda *p: p[0] * p[1], ("x", "y"), 1, ("x",), ("p0",), {}),
         (lambda x, a, t=None: a * x + t, ("x", "t", "y"), None, ("x", "t"), ("a",), {}),
     ],

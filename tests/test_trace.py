@@ -176,7 +176,9 @@ def test_random_formulas_with_steps_and_poles(text):
 
 # ---------------------------------------------------------------------------- functions of arrays
 
-X = np.array([-1.7, -0.4, 0.0, 0.3, 1.0, 2.6])  # 0 and 1 are where many of these have their corner
+X = np.array(
+    [-2.5, -1.7, -0.5, -0.4, 0.0, 0.3, 0.5, 1.0, 1.5, 2.6]
+)  # 0 and 1 are where many of these have their corner
 SMOOTH = np.array([-1.7, -0.4, 0.35, 0.8, 2.6])
 P = (1.3, 0.7)
 
@@ -547,6 +549,8 @@ TRAPS = [
     ("a*(x > b)", [0, 1, 2], [2.0, 1.0], [[0, 0], [0, 0], [1, 0]]),
     ("where(x < 0, a*exp(x), a*exp(-x))", [-800, 800], [1.0], [[0], [0]]),
     ("a*sign(x)*abs(x)**b", [0, -1], [2.0, 0.5], [[0, 0], [-1, 0]]),
+    ("where(b == 0, 0, a*x)", [2], [0.0, 1.0], [[0, 0]]),
+    ("where(b == 0, 0, a*x)", [2], [1.0, 1.0], [[0, 2]]),
     ("a*x + step(x - b)", [1, 3], [1.0, 2.0], [[1, 0], [3, 0]]),
 ]
 
@@ -560,6 +564,49 @@ def test_derivatives_where_their_text_is_not_a_number(text, x, p, expected):
             value, jacobian = executor.compile(graph).value_jacobian([np.array(x, float)], np.array(p))
             assert jacobian.tolist() == [pytest.approx(row, rel=1e-13, abs=1e-300) for row in expected]
             assert value.dtype == jacobian.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "text", ["a*(x/c)**b", "exp(-(x/c)**b)", "a*(x/c)**b/(1 + (x/c)**b)", "a*((x - 1)/c)**b"]
+)
+def test_a_power_is_taken_once(text):
+    """The derivatives of (x/c)**b are made of it, not of another power nor of a mask for b = 0."""
+    graph = traced(text)
+    assert [node[0] for node in graph.nodes].count("pow") <= 1 + ("x - 1" in text)
+    _, c_slope = graph.scale[graph.parameters.index("c")], graph.core[graph.parameters.index("c")]
+    assert graph.nodes[c_slope][0] != "where"
+
+
+TRUTHS = [
+    "a*((x > 1) + (x > 2))",
+    "a*(x > 1) - (x > 2)*b",
+    "-(x > 1)*a + b",
+    "a*abs(x > 1)",
+    "exp(a*(x > 1)) + 2**(x > 1)",
+    "max(x > 1, x > 2)*a",
+    "a*step(x - 1)*exp(b)",
+    "where(x > 1, a*1.1, b)",
+    "min(a, x > 1)",
+]
+
+
+@pytest.mark.parametrize("text", TRUTHS)
+def test_truth_values_are_numbers_in_every_way(text):
+    graph = traced(text)
+    x, p = np.array([0.5, 1.5, 2.5]), np.array([1.3, 0.7][: len(graph.parameters)])
+    expected = parse(text).right.evaluate({"x": x, "a": 1.3, "b": 0.7})
+    for value, jacobian in in_three_ways(graph, text, [x], p):
+        assert value == pytest.approx(expected)
+        assert jacobian == pytest.approx(
+            central(
+                lambda x, *p: parse(text).right.evaluate(
+                    dict(zip(graph.parameters, p, strict=True)) | {"x": x}
+                ),
+                x,
+                p,
+            ),
+            abs=1e-9,
+        )
 
 
 def test_a_value_that_is_not_a_number_stays_so():

@@ -175,14 +175,14 @@ class DifferenceKernel:
         central = min(below, above) >= 2 * step
         if not central:
             step = min(0.5 * step, max(below, above) * (0.25 - 1e-9))
-        step = abs((here + side * step) - here)  # what is really added
+        step = abs((here + side * step) - here)  # really added: nothing where the bounds leave no room
 
         def at(steps: float) -> Array:
             moved = parameters.copy()
             moved[j] = here + steps * step
             return self.value(columns, moved)
 
-        if step == 0:  # the bounds leave it no room
+        if step == 0:
             return np.zeros_like(centre)
         with np.errstate(all="ignore"):
             if central:

@@ -243,10 +243,8 @@ class Recorder:
             return result  # an array of constants; whether it meets a value is seen there
         if result.dim():
             raise UntraceableError(f"the model makes shape {tuple(result.shape)} of single values")
-        node = self._applied(plain, args, named)
-        self._held[id(result)] = (result, node)
-        if name.endswith("_"):
-            self._held[id(args[0])] = (args[0], node)
+        # add_ gives its own argument back
+        self._held[id(result)] = (result, self._applied(plain, args, named))
         return result
 
     def _taken_apart(

@@ -32,18 +32,21 @@ def torch_function(expression: Expression, names: Sequence[str]) -> Function:
                 name = str(node[1])
                 out.append(values[name] if name in values else CONSTANTS[name])
             else:
-                out.append(operations[str(node[0])](*(out[i] for i in operands(node))))
-        last = out[-1]
+                taken = (_number(out[i], like.dtype) for i in operands(node))
+                out.append(operations[str(node[0])](*taken))
+        last = _number(out[-1], like.dtype)
         return last if isinstance(last, torch.Tensor) else torch.full_like(like, last)
 
     return function
 
 
+def _number(value: "torch.Tensor | float", dtype: "torch.dtype") -> "torch.Tensor | float":
+    """Return a truth value as 1 or 0: torch would add two of them as "or", and make float32 of their product."""
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.dtype == torch.bool else value
+
+
 def _tensor(value: "torch.Tensor | float") -> "torch.Tensor":
-    """Return a number as a tensor, and a truth value as 1 or 0: torch would add two of them as "or"."""
-    if not isinstance(value, torch.Tensor):
-        return torch.as_tensor(value, dtype=torch.float64)
-    return value.to(torch.get_default_dtype()) if value.dtype == torch.bool else value
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=torch.float64)
 
 
 def _on_tensors(function: Function) -> Function:
@@ -58,13 +61,13 @@ def _same(value: "torch.Tensor | float") -> "torch.Tensor | float":
 
 
 def _pow(base: "torch.Tensor | float", exponent: "torch.Tensor | float") -> "torch.Tensor":
-    # a literal exponent stays a number: the derivative of x**2 at x < 0 needs no log(x)
+    # a literal exponent stays a number: torch squares by a product
     plain = isinstance(exponent, float) and isinstance(base, torch.Tensor)
     return torch.pow(_tensor(base), exponent if plain else _tensor(exponent))
 
 
 def _step(x: "torch.Tensor") -> "torch.Tensor":
-    return torch.where(x >= 0, 1.0, 0.0)
+    return (x >= 0).to(x.dtype)
 
 
 def _where(condition: "torch.Tensor", a: "torch.Tensor", b: "torch.Tensor") -> "torch.Tensor":

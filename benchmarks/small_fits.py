@@ -29,7 +29,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def interleaved(
-    calls: dict[str, Callable[[], object]], rounds: int = 31, number: int = 20
+    calls: dict[str, Callable[[], object]], rounds: int = 15, number: int = 20
 ) -> dict[str, list[float]]:
     """Seconds a call, one list entry a round; the calls take turns, so that a slow moment hits all of them."""
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -88,7 +88,7 @@ def small_fits() -> list[str]:
                 "scipy": lambda: scipy_curve_fit(function, x, y, start),  # noqa: B023
                 "lmfit": lambda: model.fit(y, x=x, **guess),  # noqa: B023
             },
-            number=20,
+            number=200,
         )
         middle = {k: statistics.median(v) * 1e6 for k, v in times.items()}
         ratio = statistics.median(s / g for s, g in zip(times["scipy"], times["formula"], strict=True))

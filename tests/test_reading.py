@@ -415,6 +415,29 @@ def test_a_table_survives_text_with_any_delimiter_and_decimal_mark(
         assert_array_equal(table.columns[name], values)
 
 
+_WRITTEN = (
+    st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.floats(-1e6, 1e6).map("{:.3e}".format)
+    | st.integers(-(10**18), 10**18).map(str)
+    | st.sampled_from(
+        ["-0", "007", "1.", ".5", "+1", " 2", "2 ", "1E5", "1e999", "1e-999", "NA", "", "1_0", "0x1"]
+    )
+)
+
+
+@given(st.lists(st.tuples(_WRITTEN, _WRITTEN), min_size=1, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_numbers_are_read_the_same_beside_text(tmp_path, rows):
+    both = [
+        read(written(tmp_path, "\n".join([f"a,b{header}", *(f"{a},{b}{cell}" for a, b in rows)])))
+        for header, cell in (("", ""), (",c", ",word"))
+    ]
+    for name in ("a", "b"):
+        assert_array_equal(both[0].columns[name], both[1].columns[name])
+        assert both[0].columns[name].dtype == both[1].columns[name].dtype
+    assert both[0].notes == both[1].notes
+
+
 SEEDS = {
     ".csv": "t [°C];y\n1,5;2020-01-01\n# c\n\n3,4;\"a\"\n".encode(),
     ".tsv": "x\ty\n1\t2\n".encode("utf-16"),

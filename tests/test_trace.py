@@ -166,12 +166,30 @@ def test_random_formulas_with_steps_and_poles(text):
         )
     expected = np.broadcast_to(np.asarray(expected, float), (len(columns[0]) if columns else 1,))
     (value, jacobian), (value_too, jacobian_too) = [
-        executor.compile(graph).value_jacobian(columns, p) for executor in EXECUTORS.values()
+        EXECUTORS[name].compile(graph).value_jacobian(columns, p) for name in ("numpy", "tensor")
     ]
     assert value == pytest.approx(value_too, rel=1e-13, nan_ok=True)
     assert jacobian == pytest.approx(jacobian_too, rel=1e-12, nan_ok=True)
     finite = np.isfinite(expected)
     assert value[finite] == pytest.approx(expected[finite], rel=1e-12, abs=1e-300)
+
+
+@settings(max_examples=25)
+@given(
+    expressions(
+        ["a", "b", "x", "u", "0", "1", "2.5"],
+        functions=["exp", "log", "sqrt", "abs", "floor", "sign", "step"],
+    )
+)
+def test_random_formulas_as_machine_code(text):
+    graph = traced(text)
+    columns = [np.array([-1.5, -1.0, 0.0, 0.3, 1.0, 2.5, 1e300, np.nan, 0.1])] * len(graph.variables)
+    p = np.array([0.7, -1.3][: len(graph.parameters)])
+    (value, jacobian), (value_too, jacobian_too) = [
+        EXECUTORS[name].compile(graph).value_jacobian(columns, p) for name in ("numpy", "native")
+    ]
+    assert value_too == pytest.approx(value, rel=1e-13, nan_ok=True)
+    assert jacobian_too == pytest.approx(jacobian, rel=1e-12, nan_ok=True)
 
 
 # ---------------------------------------------------------------------------- functions of arrays

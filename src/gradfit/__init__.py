@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gradfit.errors import DataError, FormulaError, GradfitError, ModelError, OptionError, ShapeError
     from gradfit.fitting import fit
     from gradfit.loss import Loss
+    from gradfit.many import ManyResult, fit_many
     from gradfit.result import FitResult
     from gradfit.reusable import Model
     from gradfit.saved import load
@@ -28,6 +29,8 @@ _HOMES = {
     "ShapeError": "errors",
     "fit": "fitting",
     "Loss": "loss",
+    "ManyResult": "many",
+    "fit_many": "many",
     "FitResult": "result",
     "Model": "reusable",
     "load": "saved",
@@ -46,6 +49,7 @@ __all__ = [
     "FormulaError",
     "GradfitError",
     "Loss",
+    "ManyResult",
     "Model",
     "ModelError",
     "OptionError",
@@ -54,6 +58,7 @@ __all__ = [
     "__version__",
     "curve_fit",
     "fit",
+    "fit_many",
     "load",
     "read",
 ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import narwhals
     import polars
     import torch
+    from llvmlite import binding as llvm
+    from llvmlite import ir
     from scipy import linalg, optimize, special, stats
 
     lapack: Any  # compiled, without stubs
@@ -53,6 +55,8 @@ if not TYPE_CHECKING:
     special = _Later("scipy.special")
     stats = _Later("scipy.stats")
     lapack = _Later("scipy.linalg.lapack")
+    ir = _Later("llvmlite.ir")
+    llvm = _Later("llvmlite.binding")
 
 
 def stage(name: str) -> ModuleType:
@@ -66,5 +70,5 @@ def stage(name: str) -> ModuleType:
 
 
 __all__ = [
-    "lapack", "linalg", "matplotlib", "narwhals", "optimize", "polars", "special", "stage", "stats", "torch",
+    "ir", "lapack", "linalg", "llvm", "matplotlib", "narwhals", "optimize", "polars", "special", "stage", "stats", "torch",
 ]  # fmt: skip

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
+
 from gradfit._lazy import polars
 from gradfit.cells import DATE, MISSING, NUMBER, TIME, WORD, Cells, understood
 from gradfit.errors import DataError
@@ -33,6 +35,7 @@ _ALONE = "\x1f"  # for a single column: ASCII's unit separator, which text does 
 _HEAD, _SAMPLE, _MEASURED = 65_536, 60, 3000  # bytes, lines and cells that the layout is found out from
 _SKIPPED = re.compile(rb"(?m)^[ \t]*(?:[#%][^\n]*)?\n")
 _SIGNS = (b"#", b"%", b"\n", b" ", b"\t")  # a line that begins with one may be no row of data
+_SIMPLE = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,2})?")
 _DOT, _COMMA = re.compile(NUMBER["."]), re.compile(NUMBER[","])
 _OTHER = re.compile(f"(?:{WORD})|(?:{DATE})|(?:{TIME})")
 
@@ -70,6 +73,8 @@ def columns(data: bytes, source: str) -> tuple[list[tuple[str, Cells]], tuple[st
         raise DataError(f"{source} has a header ({listing(layout.headers)}) but no rows.", remedy=remedy)
     if layout.delimiter == " " and b'"' not in body:
         body = _single_blanks(body)
+    if (plain := _plain(body, layout)) is not None:
+        return plain, notes
     texts = _fast(body, layout) or _slow(data, layout, source)
     found: list[tuple[str, Cells]] = []
     for place, (header, text) in enumerate(zip(layout.headers, texts, strict=True)):
@@ -237,6 +242,22 @@ def _single_blanks(body: bytes) -> bytes:
     if body[:1] != b" " and not any(blanks in body for blanks in (b"  ", b"\t", b"\n ", b" \n")):
         return body.removesuffix(b" ")
     return b"\n".join(b" ".join(line.split()) for line in body.split(b"\n"))
+
+
+def _plain(body: bytes, layout: Layout) -> list[tuple[str, Cells]] | None:
+    """Return the columns of a small file in which every cell is a number as programs write it, None for all others.
+
+    Polars reads the same numbers, and takes 0.2 s to import.
+    """
+    if len(body) > _HEAD or layout.decimal != "." or not body.isascii():
+        return None
+    rows = [line.split(layout.delimiter) for line in body.decode().removesuffix("\n").split("\n")]
+    width = len(layout.headers)
+    if not all(len(row) == width and all(map(_SIMPLE.fullmatch, row)) for row in rows):
+        return None
+    names = (header or f"c{place}" for place, header in enumerate(layout.headers))
+    columns = np.array([[float(cell) for cell in row] for row in rows]).T.copy()
+    return [(name, Cells(values)) for name, values in zip(names, columns, strict=True)]
 
 
 def _fast(body: bytes, layout: Layout) -> "list[Series] | None":

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +17,24 @@ from gradfit.library import MODELS, find
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import BoundModel, bind_formula, bind_function, nearest, observed_column, settle_names
 from gradfit.notation import count, listing
+from gradfit.parameter import checked_level
 from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, settled
-from gradfit.result import FitResult, Starts
+from gradfit.result import FitResult
 from gradfit.solve.descent import Descent
-from gradfit.solve.lm import LM
+from gradfit.solve.lm import DEFAULT, LM
 from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.starting import searched
 from gradfit.table import Table, read
-from gradfit.walk import Walk, trained, walked
+from gradfit.walk import GIVEN, Walk, trained, walked
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Options:
+_EXECUTORS = ("auto", "numpy", "native", "tensor")
+
+
+class Options(NamedTuple):
     """How to solve: what `fit` was told beside data and model."""
 
     loss: Loss
@@ -97,8 +102,9 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     solver : str, torch optimizer (class, instance, factory), LM or Descent
         "lm" (Levenberg-Marquardt), or any optimizer of torch.optim by name, with `lr`, `epochs`, `batch_size`,
         `scheduler` and its own settings as further arguments.
-    executor : {"auto", "numpy", "tensor"}
-        What evaluates the model.
+    executor : {"auto", "numpy", "native", "tensor"}
+        What evaluates the model: NumPy, machine code, or torch. "auto" begins with NumPy, as small work never waits for
+        a compiler, and goes over to machine code when a model has earned that.
     level : float
         Of intervals and bands.
     seed : int
@@ -122,20 +128,11 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     >>> {name: round(value, 2) for name, value in result.values.items()}
     {'a': 1.94, 'b': 1.09}
     """
-    if not 0 < level < 1:
-        raise OptionError(
-            f"level must lie between 0 and 1, and is {level}", remedy="level=0.95 is a 95 % interval"
-        )
+    level = checked_level(level)
     options = _options(
-        loss,
-        solver,
-        executor,
-        start=start,
-        seed=seed,
-        max_iterations=max_iterations,
-        callback=callback,
+        loss, solver, executor, start=start, seed=seed, max_iterations=max_iterations, callback=callback,
         optimizer=optimizer,
-    )
+    )  # fmt: skip
     table = _table(data)
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
@@ -147,14 +144,12 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         missing=missing,
         covariance=covariance,
         n_read=table.n,
-        sigma_from=next((s for s in (sigma, weights) if isinstance(s, str)), ""),
+        sigma_from=sigma if isinstance(sigma, str) else weights if isinstance(weights, str) else "",
     )
     parameters = settled(bound, start, bounds, fixed)
     _enough(rows, parameters, bound)
     began = time.perf_counter()  # reading and tracing, with the imports of their libraries, are not the fit
-    with np.errstate(
-        all="ignore"
-    ):  # a step into overflow is refused; no warning from inside is the user's business
+    with np.errstate(all="ignore"):  # a step into overflow is refused; its warnings are nobody's business
         walk = solve(bound, rows, parameters, options, guess=_guess(model, rows, start))
     told = {
         "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
@@ -162,9 +157,8 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         "level": level, "seed": seed, "max_iterations": max_iterations, **optimizer,
     }  # fmt: skip
     return FitResult(
-        model=bound, data=rows, settled=walk.parameters, outcome=walk.outcome, loss_used=walk.loss, starts=walk.starts,
-        solver=walk.solver, executor=walk.executor, how=walk.how, level=level, seconds=time.perf_counter() - began,
-        settings=told, examine=_examiner(options),
+        bound, rows, walk.parameters, walk.outcome, walk.loss, walk.starts, walk.solver, walk.executor, walk.how,
+        level, time.perf_counter() - began, told, _examiner(options),
     )  # fmt: skip
 
 
@@ -206,19 +200,18 @@ def _options(
 ) -> Options:
     if seed < 0:
         raise OptionError(f"seed must be 0 or more, and is {seed}")
-    if isinstance(start, str) and start != "search":
+    search = isinstance(start, str)
+    if search and start != "search":
         raise OptionError(
             f"start={start!r} is not understood", remedy='Give {"a": 1}, a list of numbers, or "search"'
         )
-    if executor not in ("auto", "numpy", "tensor"):
-        raise OptionError(
-            f"There is no executor {executor!r}", remedy=nearest(executor, ["auto", "numpy", "tensor"])
-        )
+    if executor not in _EXECUTORS:
+        raise OptionError(f"There is no executor {executor!r}", remedy=nearest(executor, _EXECUTORS))
     return Options(
         loss=loss_of(loss),
         solver=solver_of(solver, seed, max_iterations, optimizer),
         executor=executor,
-        search=start == "search" if isinstance(start, str) else False,
+        search=search,
         seed=seed,
         callback=callback,
     )
@@ -232,9 +225,12 @@ def loss_of(loss: str | Loss) -> Loss:
     OptionError
         If there is none, with the nearest names.
     """
-    if isinstance(loss, Loss):
-        return loss
-    name, _, scale = str(loss).partition(":")
+    return loss if isinstance(loss, Loss) else _named_loss(str(loss))
+
+
+@lru_cache(maxsize=64)
+def _named_loss(loss: str) -> Loss:
+    name, _, scale = loss.partition(":")
     if name not in LOSSES:
         raise OptionError(f"There is no loss {name!r}", remedy=nearest(name, LOSSES))
     if not scale:
@@ -264,18 +260,18 @@ def solver_of(
     OptionError
         If a setting belongs to no optimizer, or to another solver.
     """
-    if isinstance(solver, LM | Descent) or (isinstance(solver, str) and solver.lower() == "lm"):
+    if (isinstance(solver, str) and solver.lower() == "lm") or isinstance(solver, (LM, Descent)):
         if optimizer:
             name = next(iter(optimizer))
             remedy = nearest(name, [*_ARGUMENTS, *_OWN_SETTINGS])
             if name in _OWN_SETTINGS:
                 remedy = f'{name}= is a setting of torch\'s optimizers: add solver="SGD" or another one'
             raise OptionError(f"fit() has no argument {name!r} for Levenberg-Marquardt", remedy=remedy)
-        if isinstance(solver, LM | Descent):
+        if not isinstance(solver, str):
             return solver
         if max_iterations is not None and max_iterations < 1:
             raise OptionError(f"max_iterations must be at least 1, and is {max_iterations}")
-        return LM() if max_iterations is None else LM(max_iterations=max_iterations)
+        return DEFAULT if max_iterations is None else LM(max_iterations=max_iterations)
     own = {k: v for k, v in optimizer.items() if k in _OWN_SETTINGS}
     rest = {k: v for k, v in optimizer.items() if k not in _OWN_SETTINGS}
     if max_iterations is not None:
@@ -288,8 +284,8 @@ def solver_of(
 def _named(start: object, bounds: object, fixed: Mapping[str, float] | None) -> frozenset[str]:
     given: list[str] = []
     for part in (start, bounds, fixed):
-        if isinstance(part, Mapping):
-            given += [str(name) for name in part]
+        if part is not None and isinstance(part, Mapping):
+            given += map(str, part)
     return frozenset(given)
 
 
@@ -306,7 +302,7 @@ def _table(data: object) -> Table:
 
 def _with_codes(model: object, table: Table) -> Table:
     """Return the table with codes in the text columns that a formula compares with a piece of text."""
-    model = getattr(model, "definition", model)
+    model = _definition(model)
     if not isinstance(model, str) or not ('"' in model or "'" in model):
         return table
     for name in parse(model).right.compared:
@@ -331,8 +327,8 @@ def bind(
     OptionError
         If it is neither a formula, nor a library model's name, nor a function.
     """
-    columns = tuple(name for name in table.columns if not name.startswith("\0"))
-    model = getattr(model, "definition", model)  # a gradfit.Model
+    columns = tuple([name for name in table.columns if name[:1] != "\0"])
+    model = _definition(model)
     if isinstance(model, BoundModel):
         return model
     if isinstance(model, str):
@@ -356,6 +352,11 @@ def bind(
     if isinstance(start, Mapping) and set(names.parameters) <= set(start):
         point = np.array([float(start[n]) for n in names.parameters])
     return bind_function(model, names, [clean.columns[n] for n in names.inputs], observed, point)
+
+
+def _definition(model: object) -> object:
+    """Return the formula or function inside a gradfit.Model, and any other model as it is."""
+    return model if isinstance(model, str) else getattr(model, "definition", model)
 
 
 def _library_formula(name: str, columns: tuple[str, ...], response: str | None) -> str:
@@ -400,7 +401,7 @@ def _renamed(text: str, words: Mapping[str, str]) -> str:
 
 def _guess(model: object, rows: Data, start: object) -> Callable[[], dict[str, float]] | None:
     """Return the library model's own guess, where the model is one."""
-    model = getattr(model, "definition", model)
+    model = _definition(model)
     if not isinstance(model, str) or model.strip() not in MODELS or isinstance(start, str):
         return None
     guess = MODELS[model.strip()].guess
@@ -409,13 +410,12 @@ def _guess(model: object, rows: Data, start: object) -> Callable[[], dict[str, f
 
 
 def _enough(rows: Data, parameters: Parameters, model: BoundModel) -> None:
-    free = [model.parameters[j] for j in parameters.free]
-    if rows.n < len(free) or (rows.n == 1 and free):
+    n, k = rows.n, len(parameters.free)
+    if n < k or n == 1 <= k:
+        free = [model.parameters[j] for j in parameters.free]
         raise DataError(
-            f"{count(rows.n, 'row')} of {rows.source} cannot determine {count(len(free), 'parameter')} ({listing(free)})",
-            remedy="Measure more, or fix parameters with fixed="
-            if rows.n > 1 or len(free) > 1
-            else "Measure more",
+            f"{count(n, 'row')} of {rows.source} cannot determine {count(k, 'parameter')} ({listing(free)})",
+            remedy="Measure more, or fix parameters with fixed=" if n > 1 or k > 1 else "Measure more",
         )
 
 
@@ -439,23 +439,23 @@ def solve(
     """
     problem = _problem(model, rows, parameters, options.executor)
     kernel = problem.model
-    if rows.unit != 1.0 and options.loss.scale is not None:
-        options = replace(options, loss=replace(options.loss, scale=options.loss.scale * rows.unit))
+    if options.loss.scale is not None and rows.unit != 1.0:
+        options = options._replace(loss=replace(options.loss, scale=options.loss.scale * rows.unit))
     how = (f"{model.text} could not be traced ({model.fallback}): {kernel.name}",) if model.fallback else ()
     if len(parameters.free) == 0:
         return _nothing_free(problem, parameters, options, kernel.name)
-    if guess is not None and np.isnan(parameters.start[parameters.free]).any():
+    if guess is not None and not parameters.complete:
         guessed = guess()
         values = np.array([guessed.get(name, np.nan) for name in model.parameters])
         values = np.clip(values, parameters.lower, parameters.upper)
         parameters = replace(parameters, start=np.where(np.isnan(parameters.start), values, parameters.start))
         how = (*how, "Start values are the library model's own guess")
-        problem = replace(problem, template=parameters.start)
+        problem = problem._replace(template=parameters.start)
     walk = walked if isinstance(options.solver, LM) else trained
     done = walk(model, problem, parameters, options)
     if guess is not None and done.starts.source == "given":
         done.starts = replace(done.starts, source="library")
-    done.how, done.executor = (*how, *done.how, *parameters.notes), kernel.name
+    done.how, done.executor = (*how, *done.how, *parameters.notes), done.executor or kernel.name
     return done
 
 
@@ -463,8 +463,9 @@ def _problem(model: BoundModel, rows: Data, parameters: Parameters, executor: st
     kernel = model.kernel("numpy" if executor == "auto" else executor)
     columns = [rows.columns[name] for name in model.inputs] or [np.zeros(rows.n)]
     free = None if len(parameters.free) == len(parameters.start) else parameters.free
-    wide = model.kernel("numpy") if model.graph is not None else None
-    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free, wide)
+    wide = None if model.graph is None else model.kernel("numpy")
+    small = model.small if executor in ("auto", "native") else None
+    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free, wide, small)
 
 
 def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:
@@ -472,9 +473,7 @@ def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Option
     if not np.isfinite(r).all():
         raise ModelError("The model is not finite at the fixed values")
     outcome = Outcome(np.empty(0), float(r @ r), "converged", "Nothing was free to fit", 0, 1)
-    return Walk(
-        parameters, outcome, options.loss, Starts("given"), "none: all parameters are fixed", executor, ()
-    )
+    return Walk(parameters, outcome, options.loss, GIVEN, "none: all parameters are fixed", executor, ())
 
 
 def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
@@ -486,7 +485,7 @@ def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
         if not isinstance(options.solver, LM) or not worth_another_look(result, diagnosis):
             return diagnosis
         with np.errstate(all="ignore"):
-            again = replace(options, seed=options.seed + 1)
+            again = options._replace(seed=options.seed + 1)
             other = searched(result.model, result.problem, result.settled, again, quick=True)
             better = result.problem.residual(other.parameters)
         rss = float(better @ better)

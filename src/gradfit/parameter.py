@@ -1,9 +1,8 @@
 """A fitted parameter: its value, its uncertainty, and how it was held."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from math import inf, isnan, nan
+from typing import NamedTuple
 
 from gradfit.errors import OptionError
 from gradfit.uncertainty import student
@@ -24,8 +23,7 @@ def checked_level(level: float) -> float:
     return level
 
 
-@dataclass(frozen=True)
-class ParameterResult:
+class ParameterResult(NamedTuple):
     """One parameter of a fit.
 
     Attributes
@@ -69,14 +67,14 @@ class ParameterResult:
 
         Examples
         --------
-        >>> p = ParameterResult("w", 0.5368, 0.0355, False, (-np.inf, np.inf), None, False, True, 9, 0.95)
+        >>> p = ParameterResult("w", 0.5368, 0.0355, False, (-inf, inf), None, False, True, 9, 0.95)
         >>> tuple(round(end, 3) for end in p.interval())
         (0.456, 0.617)
         """
         if self.fixed:
             return self.value, self.value
-        if not self.determined or np.isnan(self.stderr):
-            return (-np.inf, np.inf) if not self.at_bound else (np.nan, np.nan)
+        if not self.determined or isnan(self.stderr):
+            return (-inf, inf) if not self.at_bound else (nan, nan)
         half = student(checked_level(self.level if level is None else level), self.dof) * self.stderr
         return self.value - half, self.value + half
 
@@ -84,20 +82,23 @@ class ParameterResult:
 class Params(Mapping[str, ParameterResult]):
     """Parameters by name, in the model's order; a wrong name is answered with the right ones."""
 
-    def __init__(self, names: Sequence[str], made: Callable[[int], ParameterResult]) -> None:
-        self._places = {name: j for j, name in enumerate(names)}
-        self._made = made
+    def __init__(self, parameters: Iterable[ParameterResult]) -> None:
+        self._known = {p.name: p for p in parameters}
 
     def __getitem__(self, name: str) -> ParameterResult:
-        if name not in self._places:
-            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._places)}")
-        return self._made(self._places[name])
+        if name not in self._known:
+            raise KeyError(f"{name} is no parameter of this fit; they are {', '.join(self._known)}")
+        return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._known)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._known)
+
+    def values(self) -> ValuesView[ParameterResult]:
+        """Return the parameters, in the model's order."""
+        return self._known.values()
 
     def __repr__(self) -> str:
         return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self.values())

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,11 @@ from gradfit.parameter import ParameterResult, Params, checked_level
 from gradfit.prediction import Prediction
 from gradfit.prepare import Data, Parameters
 from gradfit.rivals import RIVALS
+from gradfit.solve.factor import Inverse, inverse
 from gradfit.solve.outcome import History, Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.table import Table, read
-from gradfit.uncertainty import Uncertainty, student, uncertainty
+from gradfit.uncertainty import Uncertainty, student, uncertainty, well_determined
 
 Array = NDArray[np.float64]
 
@@ -117,6 +118,8 @@ class FitResult:
     @cached_property
     def parameters(self) -> Array:
         """All parameters (k,), in the model's order."""
+        if self.settled.plain:
+            return self.outcome.parameters.copy()
         whole = self.settled.start.copy()
         whole[self.settled.free] = self.outcome.parameters
         return whole
@@ -134,32 +137,33 @@ class FitResult:
     @cached_property
     def params(self) -> Params:
         """The parameters with their uncertainty, by name."""
-        return Params(self.model.parameters, self._parameter)
-
-    @cached_property
-    def _free_facts(self) -> dict[int, tuple[float, bool, bool]]:
-        """Standard error, whether on a bound, whether determined; by place among all parameters."""
-        known = self._uncertainty
+        settled, known, needed = self.settled, self._uncertainty, self.starts.source != "not needed"
         facts = zip(known.stderr.tolist(), self._held.tolist(), known.determined.tolist(), strict=True)
-        return dict(zip(self.settled.free.tolist(), facts, strict=True))
-
-    def _parameter(self, j: int) -> ParameterResult:
-        settled = self.settled
-        stderr, at_bound, determined = self._free_facts.get(j, (float("nan"), False, True))
-        start = float(settled.start[j])
-        needed = self.starts.source != "not needed" and not isnan(start)
-        return ParameterResult(
-            name=self.model.parameters[j],
-            value=float(self.parameters[j]),
-            stderr=stderr,
-            fixed=j not in self._free_facts,
-            bounds=(float(settled.lower[j]), float(settled.upper[j])),
-            start=start if needed else None,
-            at_bound=at_bound,
-            determined=determined,
-            dof=self.dof,
-            level=self.level,
-        )
+        free = dict(zip(settled.free.tolist(), facts, strict=True))
+        held = nan, False, True
+        places = zip(
+            self.model.parameters, self.parameters.tolist(), settled.lower.tolist(), settled.upper.tolist(),
+            settled.start.tolist(), strict=True,
+        )  # fmt: skip
+        dof, level, made = self.dof, self.level, list[ParameterResult]()
+        for j, (name, value, lower, upper, start) in enumerate(places):
+            stderr, at_bound, determined = free.get(j, held)
+            began = start if needed and not isnan(start) else None
+            made.append(
+                ParameterResult(
+                    name,
+                    value,
+                    stderr,
+                    j not in free,
+                    (lower, upper),
+                    began,
+                    at_bound,
+                    determined,
+                    dof,
+                    level,
+                )
+            )
+        return Params(made)
 
     # ------------------------------------------------------------------ at the end point
 
@@ -181,26 +185,33 @@ class FitResult:
         columns = [data.columns[name] for name in self.model.inputs] or [np.zeros(data.n)]
         return ModelProblem(kernel, columns, data.y, data.weight, settled.start, free)
 
-    @cached_property
+    @property
     def _held(self) -> NDArray[np.bool_]:
         settled, p = self.settled, self.outcome.parameters
         if settled.plain:
-            return np.zeros(len(p), dtype=bool)
+            return np.zeros(len(p), dtype=np.bool_)
         lower, upper = settled.lower[settled.free], settled.upper[settled.free]
         width = np.where(np.isfinite(upper - lower), upper - lower, 1 + np.abs(p))
         return (p - lower <= 1e-9 * width) | (upper - p <= 1e-9 * width)
 
     @cached_property
     def _uncertainty(self) -> Uncertainty:
+        factor, absolute = self.outcome.factor, self.data.absolute
+        if isinstance(factor, Inverse):
+            if self.settled.plain or not self._held.any():
+                return well_determined(factor, self.outcome.loss, dof=self.dof, absolute=absolute)
+            factor = None
         r, J = self.at_end
-        if self.outcome.factor is None and not (np.isfinite(r).all() and np.isfinite(J).all()):
+        if factor is None and self.settled.plain and not self.loss_used.robust:
+            with np.errstate(all="ignore"):
+                known, rss = inverse(J), float(r.dot(r))
+            if known is not None:
+                return well_determined(known, rss, dof=self.dof, absolute=absolute)
+        if factor is None and not (np.isfinite(r).all() and np.isfinite(J).all()):
             J = np.zeros_like(J)
-        factor = self.outcome.factor
-        return uncertainty(
-            r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute, factor=factor
-        )
+        return uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=absolute, factor=factor)
 
-    @cached_property
+    @property
     def covariance(self) -> Array:
         """Covariance (k, k) of all parameters; zero for fixed ones, NaN for what the data do not determine."""
         k = len(self.model.parameters)

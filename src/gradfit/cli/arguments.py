@@ -50,6 +50,25 @@ def numbers_by_name(texts: Sequence[str], option: str) -> dict[str, float]:
     }
 
 
+def values_of(texts: Sequence[str], option: str) -> dict[str, float | str]:
+    """Return by name a number, or what may be the name of a column.
+
+    Raises
+    ------
+    OptionError
+        If one is not name=value.
+
+    Examples
+    --------
+    >>> values_of(["a=1,b=height"], "--start")
+    {'a': 1.0, 'b': 'height'}
+    """
+    return {
+        name: value if value.isidentifier() else _number(value, f"{option} {name}", f"{option} {name}=1.5")
+        for name, value in _pairs(texts, option)
+    }
+
+
 def bounds_of(texts: Sequence[str]) -> dict[str, Pair]:
     """Return bounds by name, None for an open end.
 

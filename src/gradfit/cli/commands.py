@@ -8,7 +8,7 @@ from gradfit._lazy import stage
 from gradfit._version import __version__
 from gradfit.cli.screen import Screen
 
-COMMANDS = ("fit", "plot", "predict", "models", "show")
+COMMANDS = ("fit", "many", "plot", "predict", "models", "show", "cache")
 
 app = typer.Typer(
     name="gradfit",
@@ -161,6 +161,113 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
     )  # fmt: skip
 
 
+@app.command(short_help="Fit a model to each of many groups, pixels or rows.")
+def many(  # noqa: PLR0913  each option of the command is an argument
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="Parquet or Arrow, or a folder of Parquet, of any size; other tables; .npy or .npz.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help='A formula, "y = a*exp(-t/tau) + c", or a model of the library.'
+        ),
+    ],
+    *,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", metavar="FILE", help="Write one row a fit: .parquet, .csv, .feather or .jsonl."
+        ),
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="COL[,COL]", help="Columns whose values tell the fits apart."),
+    ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            "--axis", metavar="N[,N]", help="Axes of an array over the points of a fit: 0 for films."
+        ),
+    ] = None,
+    array: Annotated[
+        Texts, typer.Option("--array", metavar="t=t.npy", help="One more array, such as the times of a film.")
+    ] = None,
+    start: Annotated[
+        Texts, typer.Option("--start", metavar="a=1,b=COL", help="Start values; found when left out.")
+    ] = None,
+    bounds: Annotated[
+        Texts, typer.Option("--bounds", metavar="a=0:10,b=:5", help="Limits of parameters.")
+    ] = None,
+    fix: Annotated[
+        Texts, typer.Option("--fix", metavar="c=3,d=COL", help="Parameters that are not fitted.")
+    ] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option("--sigma", metavar="COL|EXPR", help="Known standard deviations of the observations."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="COL|EXPR", help='Relative weights, as in "1/y**2".')
+    ] = None,
+    where: Where = None,
+    missing: Annotated[
+        str,
+        typer.Option(
+            "--missing",
+            metavar="error|drop",
+            help="Points without a number: drop and count them, or refuse them.",
+        ),
+    ] = "drop",
+    response: Annotated[
+        str | None, typer.Option("--response", metavar="COL", help="The observed column.")
+    ] = None,
+    sheet: Sheet = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            "--loss", metavar="NAME[:SCALE]", help="squared, poisson, soft_l1, huber, cauchy or bisquare."
+        ),
+    ] = "squared",
+    executor: Annotated[
+        str, typer.Option("--executor", metavar="NAME", help="auto, numpy, native or tensor.")
+    ] = "auto",
+    max_iterations: Annotated[
+        int, typer.Option("--max-iterations", metavar="N", min=1, help="Steps at most for each fit.")
+    ] = 200,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the search for start values.")
+    ] = 0,
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="At most.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was killed; begin where there is none.")
+    ] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite what is there, an unfinished run too.")
+    ] = False,
+) -> int:
+    """Fit a model to each of many groups of rows, pixels or rows of an array, and write one row a fit.
+
+    Results are kept in FILE.parts beside the output while it runs; after a crash, --resume goes on.
+    Exit code 1: written, but most of the fits failed.
+    """
+    command = stage("cli.many")
+    return command.run(
+        command.ManyCommand(
+            command=str(context.obj),
+            file=file, model=model, out=out, by=by, axis=axis, arrays=array, start=start, bounds=bounds, fix=fix,
+            sigma=sigma, weights=weights, where=where, missing=missing, response=response, sheet=sheet, loss=loss,
+            executor=executor, max_iterations=max_iterations, seed=seed, threads=threads, resume=resume, json=json,
+            quiet=quiet, force=force,
+        )
+    )  # fmt: skip
+
+
 @app.command(short_help="Look at data before fitting.")
 def plot(
     file: File,
@@ -228,3 +335,11 @@ def show(
 ) -> int:
     """Show what is understood of a formula, and the code of its value and derivatives."""
     return stage("cli.looking").shown(model, columns)
+
+
+@app.command(short_help="Show what is kept on disk, or clear it.")
+def cache(
+    *, clear: Annotated[bool, typer.Option("--clear", help="Remove what is kept; it is made again.")] = False
+) -> int:
+    """Show what is kept on disk so that a model seen before starts at once: where, how much, of what kind."""
+    return stage("cli.keeping").kept(clear=clear)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gradfit.graph import Graph
 from gradfit.kernel.columnwise import AutogradKernel, DifferenceKernel
+from gradfit.kernel.native import NativeExecutor, NativeKernel
 from gradfit.kernel.numpy import NumpyExecutor, NumpyKernel
 from gradfit.kernel.tensor import TensorExecutor, TensorKernel
 
@@ -39,9 +40,13 @@ class Executor(Protocol):
         ...
 
 
-EXECUTORS: dict[str, Executor] = {"numpy": NumpyExecutor(), "tensor": TensorExecutor()}
+EXECUTORS: dict[str, Executor] = {
+    "numpy": NumpyExecutor(),
+    "native": NativeExecutor(),
+    "tensor": TensorExecutor(),
+}
 
 __all__ = [
-    "EXECUTORS", "AutogradKernel", "DifferenceKernel", "Executor", "Kernel", "NumpyExecutor", "NumpyKernel",
-    "TensorExecutor", "TensorKernel",
+    "EXECUTORS", "AutogradKernel", "DifferenceKernel", "Executor", "Kernel", "NativeExecutor", "NativeKernel",
+    "NumpyExecutor", "NumpyKernel", "TensorExecutor", "TensorKernel",
 ]  # fmt: skip

@@ -47,9 +47,9 @@ class NumpyKernel:
     def value(self, columns: Sequence[Array], parameters: Array) -> Array:
         """Return the model (n,) at the rows of `columns`, each (n,), for parameters (k,).
 
-        With parameters (k, m, 1), many sets at once, the result is (m, n).
+        With parameters (k, m, 1), many sets at once, the result is (m, n); a column may be (m, n) then, one row a set.
         """
-        rows = len(columns[0]) if columns else 1
+        rows = _rows(columns)
         if parameters.ndim == 1 and rows > 2 * CHUNK:
             return np.concatenate([self.value(part, parameters) for part in _chunks(columns, rows)])
         with np.errstate(all="ignore"):
@@ -59,9 +59,9 @@ class NumpyKernel:
     def value_jacobian(self, columns: Sequence[Array], parameters: Array) -> tuple[Array, Array]:
         """Return the model (n,) and its derivatives by the parameters (n, k), stored by column.
 
-        With parameters (k, m, 1), many sets at once, the shapes are (m, n) and (k, m, n).
+        With parameters (k, m, 1), many sets at once, the shapes are (m, n) and (k, m, n); a column may be (m, n) then.
         """
-        rows = len(columns[0]) if columns else 1
+        rows = _rows(columns)
         shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
         jacobian = np.empty((len(self.graph.core), *shape), dtype=parameters.dtype)
         if parameters.ndim == 1 and rows > 2 * CHUNK:
@@ -103,7 +103,7 @@ class NumpyKernel:
         return values
 
     def _spread(self, value: Any, columns: Sequence[Array], parameters: Array) -> Array:
-        rows = len(columns[0]) if columns else 1
+        rows = _rows(columns)
         shape = (rows,) if parameters.ndim == 1 else (parameters.shape[1], rows)
         if (
             self._own
@@ -113,6 +113,10 @@ class NumpyKernel:
         ):
             return value
         return np.array(np.broadcast_to(np.asarray(value, parameters.dtype), shape))
+
+
+def _rows(columns: Sequence[Array]) -> int:
+    return columns[0].shape[-1] if columns else 1
 
 
 def _wide(column: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

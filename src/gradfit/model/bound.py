@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from gradfit.errors import DataError, ModelError, OptionError
 from gradfit.formula import Expression
 from gradfit.graph import Graph
 from gradfit.kernel import EXECUTORS, AutogradKernel, DifferenceKernel, Kernel
+from gradfit.native.small import SmallFits, small_fits
 from gradfit.trace import UntraceableError, torch_function, torch_graph
 
 Array = NDArray[np.float64]
@@ -90,6 +92,11 @@ class BoundModel:
         if executor not in self._kernels:
             self._kernels[executor] = self._compiled(executor)
         return self._kernels[executor]
+
+    @cached_property
+    def small(self) -> SmallFits | None:
+        """The compiled walks of small fits; None where the model was not traced."""
+        return None if self.graph is None else small_fits(self.graph)
 
     def _compiled(self, executor: str) -> Kernel:
         return EXECUTORS[executor].compile(self.graph) if self.graph else AutogradKernel(self.on_torch())

@@ -1,7 +1,9 @@
 """A Python function, bound to the columns of a table: called, traced where it can be, and held against its trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
 from typing import NoReturn
 from weakref import WeakKeyDictionary
 
@@ -249,7 +251,7 @@ def _disagreement(
     if not _same(kernel.value(columns, point), value):
         return _why(seen, columns, point)
     moved = [_stirred(c) for c in _sample(columns)]
-    for place in (1.01 * point + 1e-3, _somewhere(len(point)), -point, np.ones(len(point)), 10 * point + 1):
+    for place in _places(point):
         real = _value(seen, moved, place)
         if real is None:
             continue
@@ -260,10 +262,21 @@ def _disagreement(
     return ""
 
 
+def _places(point: Array) -> Iterator[Array]:
+    """Yield places beside a start and farther off; the first does as a rule."""
+    yield 1.01 * point + 1e-3
+    yield _somewhere(len(point))
+    yield -point
+    yield np.ones(len(point))
+    yield 10 * point + 1
+
+
 def _same(traced: Array, real: Array) -> bool:
-    size = float(np.max(np.abs(real), initial=0.0))
-    if np.isfinite(size):
-        return bool((np.abs(traced - real) <= 1e-11 * size + 1e-9 * np.abs(real)).all())
+    sizes = np.abs(real)
+    size = float(sizes[sizes.argmax()])
+    if isfinite(size):
+        close = np.abs(traced - real) <= 1e-9 * sizes + 1e-11 * size
+        return np.count_nonzero(close) == close.size
     size = float(np.max(np.abs(real), initial=0.0, where=np.isfinite(real)))
     return bool(np.allclose(traced, real, rtol=1e-9, atol=1e-11 * size, equal_nan=True))
 
@@ -292,14 +305,24 @@ def _why(seen: _Seen, columns: Sequence[Array], place: Array) -> str:
 
 def _sample(columns: Sequence[Array]) -> list[Array]:
     rows = len(columns[0])
-    pick = np.arange(rows) if rows <= _SAMPLE else np.linspace(0, rows - 1, _SAMPLE).astype(np.int64)
+    if rows <= _SAMPLE:
+        return list(columns)
+    pick = np.linspace(0, rows - 1, _SAMPLE).astype(np.int64)
     return [c[pick] for c in columns]
 
 
 def _stirred(column: Array) -> Array:
     """Return a column of which no two values are alike, a thousandth beside the data."""
-    size = float(np.max(np.abs(column), initial=0.0)) or 1.0
-    return column + 1e-3 * size * (1 + np.cos(1 + np.arange(len(column))))
+    sizes = np.abs(column)
+    return column + 1e-3 * (float(sizes[sizes.argmax()]) or 1.0) * _wave(len(column))
+
+
+@lru_cache(maxsize=8)
+def _wave(rows: int) -> Array:
+    """Values (rows,) of 0 to 2 of which no two are alike."""
+    wave = 1 + np.cos(1 + np.arange(rows))
+    wave.setflags(write=False)
+    return wave
 
 
 # ---------------------------------------------------------------------------- derivatives

@@ -146,7 +146,7 @@ def settle_names(
     """Return the names of a function's columns and parameters.
 
     Arguments named like columns are data, the rest are parameters. Where none is, the first is, as SciPy has it.
-    `starts` gives the names, or the number, of the parameters of f(x, *params).
+    `starts` gives the names, or the number, of the parameters of f(x, *params). The answer is kept with the function.
 
     Raises
     ------
@@ -154,6 +154,23 @@ def settle_names(
         If the number of parameters cannot be known, no column is left for the first argument, or an argument is the
         response.
     """
+    starts = starts if starts is None or isinstance(starts, int) else tuple(starts)
+    try:
+        known = _NAMES.setdefault(function, {})
+    except TypeError:  # cannot be hashed, or referred to weakly
+        known = dict[object, Names]()
+    key = tuple(columns), response, starts
+    if key not in known:
+        known[key] = _settled_names(function, columns, response, starts)
+    return known[key]
+
+
+_NAMES: "WeakKeyDictionary[Function, dict[object, Names]]" = WeakKeyDictionary()
+
+
+def _settled_names(
+    function: Function, columns: Sequence[str], response: str | None, starts: Sequence[str] | int | None
+) -> Names:
     signature = signature_of(function)
     arguments = [*signature.arguments, *(s for s in signature.settings if s in columns)]
     text = f"{name_of(function)}({', '.join(arguments)})"

@@ -13,9 +13,17 @@ from numpy.typing import ArrayLike
 
 from gradfit._lazy import torch
 from gradfit.errors import ModelError, OptionError
-from gradfit.solve.ending import Course, Reason, ending
-from gradfit.solve.optimizers import Layout, needs_closure, optimizer_names, optimizer_recipe, schedule
-from gradfit.solve.outcome import Array, Outcome, Point, kept_steps, round_stride
+from gradfit.solve.ending import Course, Reason, ending, trail_row
+from gradfit.solve.optimizers import (
+    Layout,
+    Recipe,
+    needs_closure,
+    optimizer_names,
+    optimizer_recipe,
+    schedule,
+)
+from gradfit.solve.outcome import Array, Outcome, kept_steps, round_stride
+from gradfit.solve.surface import TorchSurface
 
 __all__ = ["Descent", "Objective", "Progress", "descend", "epoch_lines", "optimizer_names"]
 
@@ -158,8 +166,8 @@ def descend(
         If the loss does not depend on the parameters through torch.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():  # whatever the caller has switched off
-        training = _Training.begin(objective, descent, _Box.of(start, lower, upper))
-        return ending(objective.loss, _run(training, callback))
+        training = _Training.begin(objective, descent, Box.of(start, lower, upper))
+        return ending(TorchSurface(objective.loss, training.leaf.dtype), _run(training, callback))
 
 
 def epoch_lines(write: Callable[[str], object], every: int | None = None) -> Callable[[Progress], None]:
@@ -184,7 +192,7 @@ def _is_number(value: object) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Box:
+class Box:
     """Where the parameters begin and between which bounds they stay, (k,) each; infinite where there is none."""
 
     start: Array
@@ -192,7 +200,7 @@ class _Box:
     upper: Array
 
     @classmethod
-    def of(cls, start: ArrayLike, lower: ArrayLike | None, upper: ArrayLike | None) -> _Box:
+    def of(cls, start: ArrayLike, lower: ArrayLike | None, upper: ArrayLike | None) -> Box:
         """Return the box in float64.
 
         Raises
@@ -235,7 +243,7 @@ class _Training:
 
     objective: Objective
     descent: Descent
-    box: _Box
+    box: Box
     title: str
     layout: Layout
     leaf: torch.Tensor  # (k,) or (k, 1)
@@ -246,7 +254,7 @@ class _Training:
     bounds: tuple[torch.Tensor, torch.Tensor] | None
 
     @classmethod
-    def begin(cls, objective: Objective, descent: Descent, box: _Box) -> _Training:
+    def begin(cls, objective: Objective, descent: Descent, box: Box) -> _Training:
         """Return the training at its start.
 
         Raises
@@ -256,13 +264,7 @@ class _Training:
         """
         dtype = torch.float64 if descent.dtype == "float64" else torch.float32
         size, epochs = box.start.size, int(descent.epochs)
-        recipe = optimizer_recipe(
-            descent.optimizer,
-            lr=None if descent.lr is None else float(descent.lr),
-            settings=descent.settings,
-            size=size,
-            dtype=dtype,
-        )
+        recipe = recipe_of(descent, size)
         start = torch.tensor(box.start, dtype=dtype, device="cpu")
         if not start.isfinite().all():
             raise OptionError(
@@ -270,7 +272,7 @@ class _Training:
             )
         leaf = (start[:, None] if recipe.layout == "column" else start).requires_grad_()
         optimizer = recipe.make(leaf)
-        title = _title(recipe.name, optimizer, descent)  # before the scheduler, which may change lr at once
+        title = title_of(recipe.name, optimizer, descent)  # before the scheduler, which may change lr at once
         return cls(
             objective=objective,
             descent=descent,
@@ -282,7 +284,7 @@ class _Training:
             with_closure=needs_closure(optimizer),
             tell=schedule(
                 descent.scheduler, settings=descent.scheduler_settings, optimizer=optimizer, epochs=epochs
-            ),
+            ).tell,
             shuffle=torch.Generator(device="cpu").manual_seed(int(descent.seed)),
             bounds=box.tensors(dtype),
         )
@@ -356,20 +358,44 @@ def _copied(tensor: torch.Tensor) -> Array:
     return tensor.detach().view(-1).numpy().astype(np.float64)
 
 
-def _title(name: str, optimizer: torch.optim.Optimizer, descent: Descent) -> str:
+def recipe_of(descent: Descent, size: int) -> Recipe:
+    """Return how a descent's optimizer is made for so many parameters.
+
+    Raises
+    ------
+    OptionError
+        If there is no such optimizer or setting.
+    """
+    return optimizer_recipe(
+        descent.optimizer,
+        lr=None if descent.lr is None else float(descent.lr),
+        settings=descent.settings,
+        size=size,
+        dtype=torch.float64 if descent.dtype == "float64" else torch.float32,
+    )
+
+
+def title_of(name: str, optimizer: torch.optim.Optimizer, descent: Descent) -> str:
+    """Return the optimizer's name with its learning rate, for sentences."""
     lr: object = optimizer.param_groups[0].get("lr")
     number = lr.item() if isinstance(lr, torch.Tensor) else lr
     if not isinstance(number, Real):
         return name
-    own = "torch's default " if descent.lr is None and isinstance(descent.optimizer, str | type) else ""
-    return f"{name} ({own}lr {float(number):g})"
+    own = descent.lr is None and isinstance(descent.optimizer, str | type)
+    return with_rate(name, float(number), of_torch=own)
+
+
+def with_rate(name: str, rate: float, *, of_torch: bool = False) -> str:
+    """Return an optimizer's name with its learning rate, given or torch's default."""
+    whose = "torch's default " if of_torch else ""
+    return f"{name} ({whose}lr {rate:g})"
 
 
 def _run(training: _Training, callback: Callable[[Progress], object] | None) -> Course:
     """Return what the epochs have done; a Ctrl-C at any time ends them."""
     box, planned = training.box, int(training.descent.epochs)
     kept = set(map(int, kept_steps(planned)))
-    points: list[Point] = []
+    rows: list[Array] = []
     last = best = None
     reason: Reason = "done"
     try:
@@ -381,18 +407,17 @@ def _run(training: _Training, callback: Callable[[Progress], object] | None) -> 
             if best is None or now.loss < best.loss:
                 best = now
             if now.epoch - 1 in kept:
-                points.append(_point(now))
+                rows.append(trail_row(*_point(now)))
             if stop:
                 reason = "stopped"
                 break
     except KeyboardInterrupt:
         reason = "interrupted"
     if last is not None and isfinite(last.loss) and last.epoch - 1 not in kept:
-        points.append(_point(last))
+        rows.append(trail_row(*_point(last)))
     return Course(
         reason=reason,
         title=training.title,
-        dtype=training.leaf.dtype,
         rows=training.objective.rows,
         epochs=0 if last is None else last.epoch,
         planned=planned,
@@ -402,9 +427,9 @@ def _run(training: _Training, callback: Callable[[Progress], object] | None) -> 
         lower=box.lower,
         upper=box.upper,
         best=None if best is None else _point(best),
-        points=points,
+        trail=np.array(rows).reshape(len(rows), 2 + 2 * box.start.size),
     )
 
 
-def _point(now: Progress) -> Point:
+def _point(now: Progress) -> tuple[int, float, Array, Array]:
     return now.epoch - 1, now.loss, now.gradient, now.parameters

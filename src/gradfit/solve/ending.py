@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from gradfit._lazy import torch
 from gradfit.notation import count, significant
 from gradfit.solve.outcome import Array, Outcome, Point, Status
 
@@ -20,7 +18,23 @@ MOST_CURVATURE = 50  # parameters up to which the Hessian is formed; it costs ab
 SMALL = 2_000_000  # rows times parameters up to which nobody feels that
 
 Reason = Literal["done", "stopped", "diverged", "interrupted"]
-Loss = Callable[["torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
+
+
+class Surface(Protocol):
+    """The loss over all rows as a function of the parameters."""
+
+    @property
+    def rounding(self) -> float:
+        """The relative distance between neighbouring numbers in which the loss is computed."""
+        ...
+
+    def value(self, parameters: Array) -> float:
+        """Return the loss."""
+        ...
+
+    def derivatives(self, parameters: Array, *, second: bool) -> tuple[Array, Array | None]:
+        """Return its gradient (k,) and, where wanted and where there are any, the second derivatives (k, k), in float64."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +47,6 @@ class Course:
         Why it stopped: all epochs "done", "stopped" by the callback, "diverged" or "interrupted".
     title : str
         Optimizer and learning rate, for sentences.
-    dtype : torch.dtype
-        In which it was trained.
     rows, epochs, planned, evaluations : int
         Observations; epochs done and asked for; losses computed.
     start, parameters : (k,)
@@ -43,13 +55,12 @@ class Course:
         Bounds, infinite where there is none.
     best : Point or None
         The lowest loss seen; None when not a single one was finite.
-    points : list of Point
-        For the history, up to the last epoch's start.
+    trail : (m, 2 + 2k)
+        For the history, up to the last epoch's start: epochs before, loss, gradient and parameters in each row.
     """
 
     reason: Reason
     title: str
-    dtype: torch.dtype
     rows: int
     epochs: int
     planned: int
@@ -59,7 +70,7 @@ class Course:
     lower: Array
     upper: Array
     best: Point | None
-    points: list[Point]
+    trail: Array
 
 
 class Newton(NamedTuple):
@@ -70,7 +81,12 @@ class Newton(NamedTuple):
     minimum: bool  # whether the loss bends upwards, so that there is a minimum to go to
 
 
-def ending(loss: Loss, course: Course) -> Outcome:
+def trail_row(step: int, loss: float, gradient: Array, parameters: Array) -> Array:
+    """Return a row of a course's trail (2 + 2k,)."""
+    return np.concatenate([[step, loss], gradient, parameters])
+
+
+def ending(surface: Surface, course: Course) -> Outcome:
     """Return the outcome of a course.
 
     "converged" when one Newton step from the last parameters, along those that no bound holds, either would lower the
@@ -93,45 +109,47 @@ def ending(loss: Loss, course: Course) -> Outcome:
     .. [1] Bates & Watts, Technometrics 23 (1981) 179: a relative offset convergence criterion.
     """
     if course.reason == "interrupted":
-        return _best(loss, course, "interrupted", _interrupted(course))
+        return _best(surface, course, "interrupted", _interrupted(course))
     if course.reason == "diverged":
         where = f"in epoch {course.epochs}" if course.best else "at the start"
-        return _best(loss, course, "diverged", f"The loss is not finite {where} of {course.title}")
+        return _best(surface, course, "diverged", f"The loss is not finite {where} of {course.title}")
     try:
-        return _judged(loss, course)
+        return _judged(surface, course)
     except KeyboardInterrupt:
-        return _best(loss, course, "interrupted", _interrupted(course))
+        return _best(surface, course, "interrupted", _interrupted(course))
 
 
 def _interrupted(course: Course) -> str:
     return f"Interrupted after {course.epochs} of {count(course.planned, 'epoch')} of {course.title}"
 
 
-def _judged(loss: Loss, course: Course) -> Outcome:
-    final = _value(loss, course.parameters, course.dtype)
+def _judged(surface: Surface, course: Course) -> Outcome:
+    final = surface.value(course.parameters)
     done = f"{count(course.epochs, 'epoch')} of {course.title}"
     if not (np.isfinite(final) and np.isfinite(course.parameters).all()):
-        return _best(loss, course, "diverged", f"The loss is not finite after {done}")
+        return _best(surface, course, "diverged", f"The loss is not finite after {done}")
     k = len(course.parameters)
     affordable = k <= MOST_CURVATURE and (k * course.rows <= SMALL or 5 * k <= course.epochs)
-    gradient = _slope(loss, course.parameters)
-    hessian = _hessian(loss, course.parameters) if affordable else None
-    points = [*course.points, (course.epochs, final, gradient, course.parameters)]
+    gradient, hessian = surface.derivatives(course.parameters, second=affordable)
+    trail = np.vstack([course.trail, trail_row(course.epochs, final, gradient, course.parameters)])
     if hessian is None or not np.isfinite(gradient).all():
-        status, verdict = _by_change(points, course)
+        status, verdict = _by_change(trail, surface)
     else:
-        status, verdict = _by_newton(newton(gradient, hessian, course), course, points)
-    first = points[0][1]
+        status, verdict = _by_newton(newton(gradient, hessian, course), course, _Lately.of(trail, surface))
+    first = trail[0, 1]
     if status != "converged" and final - first > abs(first):
         grown = f"The loss grew from {significant(first, 5)} to {significant(final, 5)} in {done}"
-        course = replace(course, evaluations=course.evaluations + 3, points=points)
-        return _best(loss, course, "diverged", grown)
+        course = replace(course, evaluations=course.evaluations + 3, trail=trail)
+        return _best(surface, course, "diverged", grown)
     before = "Stopped by the callback: after" if course.reason == "stopped" else "After"
     message = f"{before} {done} the loss is {significant(final, 5)}, {verdict}."
-    return Outcome(course.parameters, final, status, message, course.epochs, course.evaluations + 3, points)
+    evaluations = course.evaluations + 3
+    return Outcome(
+        course.parameters, final, status, message, course.epochs, evaluations, lambda: _points(trail)
+    )
 
 
-def _best(loss: Loss, course: Course, status: Status, happened: str) -> Outcome:
+def _best(surface: Surface, course: Course, status: Status, happened: str) -> Outcome:
     """Return the best parameters seen, with their loss over all rows."""
     if course.best is None:
         parameters, what = course.start, "the start is returned"
@@ -139,33 +157,18 @@ def _best(loss: Loss, course: Course, status: Status, happened: str) -> Outcome:
         parameters = np.asarray(course.best[3], dtype=np.float64)
         what = f"the best parameters seen are returned, those after {count(course.best[0], 'epoch')}"
     remedy = "; lower lr or scale the columns" if status == "diverged" and course.best else ""
-    found = _value(loss, parameters, course.dtype)
-    points = course.points or [(0, found, np.full_like(parameters, np.nan), parameters)]
+    found = surface.value(parameters)
+    trail = course.trail
+    if not len(trail):
+        trail = trail_row(0, found, np.full_like(parameters, np.nan), parameters)[None]
     message = f"{happened}: {what}{remedy}."
-    return Outcome(parameters, found, status, message, course.epochs, course.evaluations + 1, points)
+    evaluations = course.evaluations + 1
+    return Outcome(parameters, found, status, message, course.epochs, evaluations, lambda: _points(trail))
 
 
-def _value(loss: Loss, parameters: Array, dtype: torch.dtype) -> float:
-    with torch.no_grad():
-        return loss(torch.tensor(parameters, dtype=dtype, device="cpu"), None).item()
-
-
-def _slope(loss: Loss, parameters: Array) -> Array:
-    leaf = torch.tensor(parameters, dtype=torch.float64, device="cpu", requires_grad=True)
-    (slope,) = torch.autograd.grad(loss(leaf, None), leaf)
-    return slope.numpy()
-
-
-def _hessian(loss: Loss, parameters: Array) -> Array | None:
-    """Return the Hessian (k, k) in float64, None where torch has no second derivative."""
-    leaf = torch.tensor(parameters, dtype=torch.float64, device="cpu", requires_grad=True)
-    try:
-        (slope,) = torch.autograd.grad(loss(leaf, None), leaf, create_graph=True)
-        rows = [torch.autograd.grad(part, leaf, retain_graph=True)[0] for part in slope]
-    except RuntimeError:  # torch's answer where a derivative has none itself; the change decides then
-        return None
-    hessian = torch.stack(rows).numpy()
-    return hessian if np.isfinite(hessian).all() else None
+def _points(trail: Array) -> list[Point]:
+    k = (trail.shape[1] - 2) // 2
+    return [(int(row[0]), float(row[1]), row[2 : 2 + k], row[2 + k :]) for row in trail]
 
 
 def newton(gradient: Array, hessian: Array, course: Course) -> Newton:
@@ -175,42 +178,61 @@ def newton(gradient: Array, hessian: Array, course: Course) -> Newton:
     flat = (gradient == 0) & ~hessian.any(axis=0)
     free = np.flatnonzero(~(below | above | flat))
     step = np.zeros_like(gradient)
-    g, H = gradient[free], hessian[np.ix_(free, free)]
+    g, H = (
+        (gradient, hessian) if free.size == gradient.size else (gradient[free], hessian[np.ix_(free, free)])
+    )
     diagonal = H.diagonal()
-    if not free.size or (diagonal <= 0).any():
+    if not free.size or min(diagonal.tolist()) <= 0:
         return Newton(0.0, step, minimum=free.size == 0)
     scale = np.sqrt(diagonal)  # makes the answer independent of units
-    bends, directions = np.linalg.eigh(H / np.outer(scale, scale))
+    bends, directions = np.linalg.eigh(H / (scale[:, None] * scale))
     along = directions.T @ (g / scale)
     inverse = along / np.maximum(bends, 1e-12 * bends[-1])
     step[free] = -(directions @ inverse) / scale
     return Newton(0.5 * float(along @ inverse), step, minimum=bool(bends[0] > -1e-10 * bends[-1]))
 
 
-def _by_newton(promise: Newton, course: Course, points: list[Point]) -> tuple[Status, str]:
-    final, k = points[-1][1], len(promise.step)
-    tolerance = RADII**2 * k / max(course.rows - k, 1) * abs(final)
+@dataclass(frozen=True, slots=True)
+class _Lately:
+    """The last tenth of the epochs: the loss at its end, by how much it has fallen, 0 within rounding, and how many."""
+
+    final: float
+    fallen: float
+    span: int
+
+    @classmethod
+    def of(cls, trail: Array, surface: Surface) -> _Lately:
+        """Return it for a trail that ends with the last parameters."""
+        last, final = trail[-1, :2]
+        earlier = trail[np.searchsorted(trail[:, 0], 0.9 * last, side="right") - 1]
+        rounding = 4 * surface.rounding * abs(final)
+        fallen = float(earlier[1] - final)
+        return cls(float(final), 0.0 if abs(fallen) <= rounding else fallen, int(last - earlier[0]))
+
+
+def _by_newton(promise: Newton, course: Course, lately: _Lately) -> tuple[Status, str]:
+    k = len(promise.step)
+    tolerance = RADII**2 * k / max(course.rows - k, 1) * abs(lately.final)
     reach = np.maximum(np.abs(course.parameters), np.abs(course.parameters - course.start))
     still = bool((np.abs(promise.step) <= DIGITS * reach).all())
     if promise.minimum and (promise.gain <= tolerance or still):
         return "converged", f"and {_gain(promise)}"
-    return _on_the_way(promise, course, points)
+    return _on_the_way(promise, course, lately)
 
 
 def _gain(promise: Newton) -> str:
     return f"a Newton step would lower it by {significant(promise.gain)}"
 
 
-def _on_the_way(promise: Newton, course: Course, points: list[Point]) -> tuple[Status, str]:
-    gain = _gain(promise)
-    fallen, span = _lately(points, course)
+def _on_the_way(promise: Newton, course: Course, lately: _Lately) -> tuple[Status, str]:
+    gain, fallen = _gain(promise), lately.fallen
     if fallen < 0:
         return "stalled", "which no longer falls but is not the least; lower lr or scale the columns"
     if not promise.minimum:
         return "epochs-done", "and there is no minimum nearby; give more epochs or another start"
     if fallen == 0:
         return "stalled", f"which hardly falls, though {gain}; raise lr or scale the columns"
-    needed = promise.gain / fallen * span
+    needed = promise.gain / fallen * lately.span
     about = count(max(round(needed), 1), "epoch") if needed < 1e6 else f"{significant(needed)} epochs"
     if needed > 3 * course.epochs:
         pace = f"{gain}, at this pace the work of {about}"
@@ -218,22 +240,13 @@ def _on_the_way(promise: Newton, course: Course, points: list[Point]) -> tuple[S
     return "epochs-done", f"and still falls: {gain}, at this pace the work of {about}; give more epochs"
 
 
-def _by_change(points: list[Point], course: Course) -> tuple[Status, str]:
-    final = points[-1][1]
-    fallen, _ = _lately(points, course)
-    if not np.isfinite(points[-1][2]).all():
+def _by_change(trail: Array, surface: Surface) -> tuple[Status, str]:
+    gradients = np.abs(trail[:, 2 : 2 + (trail.shape[1] - 2) // 2])
+    lately = _Lately.of(trail, surface)
+    if not np.isfinite(gradients[-1]).all():
         return "stalled", "where its gradient is not finite; start elsewhere or bound the parameters"
-    steepest = np.max([np.abs(gradient) for _, _, gradient, _ in points], axis=0)
-    if abs(fallen) > 1e-6 * abs(final):
+    if abs(lately.fallen) > 1e-6 * abs(lately.final):
         return "epochs-done", "and still changes; give more epochs"
-    if (np.abs(points[-1][2]) <= 1e-3 * steepest).all():
+    if (gradients[-1] <= 1e-3 * np.max(gradients, axis=0)).all():
         return "converged", "and neither it nor the gradient changes any more"
     return "stalled", "which hardly changes, though its gradient is not small; change lr or scale the columns"
-
-
-def _lately(points: list[Point], course: Course) -> tuple[float, int]:
-    """Return by how much the loss has fallen over the last tenth of the epochs, 0 within rounding, and their number."""
-    last, final = points[-1][:2]
-    step, loss = next((step, loss) for step, loss, _, _ in reversed(points) if step <= 0.9 * last)
-    rounding = 4 * torch.finfo(course.dtype).eps * abs(final)
-    return 0.0 if abs(loss - final) <= rounding else loss - final, last - step

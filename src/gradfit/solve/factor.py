@@ -1,5 +1,6 @@
 """Factors of the scaled Jacobian: orthogonal ones for steps, statistics and rank, a Cholesky one for cheap steps."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,13 @@ from gradfit._lazy import lapack
 Array = NDArray[np.float64]
 
 _TALL = 400  # rows from which a QR step first is cheaper than the SVD of everything
-
+#: outside of these, squares lose digits of their own
+SQUARES = 1e-280, 1e280
 
 #: smallest diagonal of the Cholesky factor (of a unit-diagonal matrix) down to which its steps are as good as the SVD's
 WELL_CONDITIONED = 3e-3
+#: and down to which a solve is, where no gradient in long double betters it, as it does NIST's Wampler5
+ONE_SOLVE = 3e-2
 
 
 class Normal(NamedTuple):
@@ -58,6 +62,60 @@ class Normal(NamedTuple):
     def downhill(self) -> Array:
         """Return minus the gradient of half the sum of squares, in the units of the parameters."""
         return -self.gradient * self.norm
+
+
+class Inverse(NamedTuple):
+    """(JᵀJ)⁻¹ of a well-conditioned Jacobian J: what standard errors and the last steps need of it.
+
+    Attributes
+    ----------
+    matrix : (k, k)
+        The covariance of the parameters where residuals have a variance of 1.
+    """
+
+    matrix: Array
+
+    @classmethod
+    def of_triangle(cls, lower: Array, k: int) -> "Inverse":
+        """Return the inverse whose lower triangle (k(k+1)/2,) is known, row by row."""
+        return cls(lower[_square(k)])
+
+    def half(self) -> Array:
+        """Return a square root (k, k) of the matrix, which is half @ half.T."""
+        return lapack.dpotrf(self.matrix, lower=1)[0]
+
+
+@lru_cache(maxsize=64)
+def _square(k: int) -> NDArray[np.int64]:
+    """Where each element of a symmetric matrix (k, k) stands in its lower triangle.
+
+    >>> _square(2).tolist()
+    [[0, 1], [1, 2]]
+    """
+    i, j = np.indices((k, k))
+    high, low = np.maximum(i, j), np.minimum(i, j)
+    return high * (high + 1) // 2 + low
+
+
+def inverse(jacobian: Array) -> Inverse | None:
+    """Return (JᵀJ)⁻¹, None where it would lose digits that the SVD keeps.
+
+    The scale of a column is in the factor as in its square, so pivots are judged by those; nothing is brought to length 1.
+
+    References
+    ----------
+    .. [1] van der Sluis (1970), Condition, equilibration and pivoting in linear algebraic systems.
+    """
+    gram = jacobian.T.dot(jacobian)
+    lower, failed = lapack.dpotrf(gram, lower=1)
+    if failed:
+        return None
+    least, most = SQUARES
+    for pivot, square in zip(lower.diagonal().tolist(), gram.diagonal().tolist(), strict=True):
+        if not (least < square < most and pivot * pivot >= ONE_SOLVE**2 * square):
+            return None
+    half = lapack.dtrtri(lower, lower=1)[0]
+    return Inverse(half.T.dot(half))
 
 
 def normal(jacobian: Array, residuals: Array, before: Array | None = None) -> Normal | None:

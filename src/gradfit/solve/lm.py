@@ -160,7 +160,7 @@ def minimise(
         except KeyboardInterrupt:
             status = "interrupted"
     s = walk.state
-    message = _sentence(status, walk.done)
+    message = ending_sentence(status, walk.done)
     factor = s.factor if walk.polished and not loss.robust and isinstance(s.factor, Factor) else None
     return Outcome(
         s.p, s.cost, status, message, walk.done, walk.evaluations, walk.points, end=(s.r, s.J), factor=factor
@@ -334,7 +334,8 @@ def loses_digits(s: State, factor: Factor) -> bool:
     return bool(np.any(lost > 1e-12 * np.abs(s.p)))  # the loss seen is up to 300 times this estimate
 
 
-def _sentence(status: Status, done: int) -> str:
+def ending_sentence(status: Status, done: int) -> str:
+    """Return why a walk of so many steps stopped."""
     steps = f"{done} step{'' if done == 1 else 's'}"
     return {
         "converged": f"Levenberg-Marquardt converged after {steps}",

@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gradfit._lazy import torch
 from gradfit.errors import OptionError
@@ -41,6 +41,13 @@ class Recipe:
     name: str
     make: Maker
     layout: Layout
+
+
+class Schedule(NamedTuple):
+    """What is called with the loss after every epoch to change the learning rate, and whether it looks at that loss."""
+
+    tell: Callable[[float], object]
+    wants_loss: bool
 
 
 def optimizer_names() -> tuple[str, ...]:
@@ -111,8 +118,8 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
 
 def schedule(
     scheduler: object, *, settings: Mapping[str, object], optimizer: torch.optim.Optimizer, epochs: int
-) -> Callable[[float], object]:
-    """Return what is called with the loss after every epoch to change the learning rate.
+) -> Schedule:
+    """Return what changes the learning rate after every epoch.
 
     Parameters
     ----------
@@ -137,7 +144,7 @@ def schedule(
                 f"scheduler_settings has {listing(tuple(settings))}, but there is no scheduler.",
                 remedy='Name one, such as scheduler="ExponentialLR".',
             )
-        return lambda _loss: None
+        return Schedule(lambda _loss: None, wants_loss=False)
     made = _scheduler(scheduler, settings, optimizer)
     total = getattr(made, "total_steps", None)
     if isinstance(total, int) and total < epochs:
@@ -153,7 +160,7 @@ def schedule(
         )
     asked = inspect.signature(step).parameters.values()
     wants_loss = any(_required(argument) for argument in asked)
-    return step if wants_loss else lambda _loss: step()
+    return Schedule(step if wants_loss else lambda _loss: step(), wants_loss)
 
 
 def _scheduler(scheduler: object, settings: Mapping[str, object], optimizer: torch.optim.Optimizer) -> object:

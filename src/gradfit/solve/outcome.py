@@ -1,6 +1,6 @@
 """What a solver hands back: where it ended, why it stopped, and the way it went."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradfit.solve.factor import Factor
+from gradfit.solve.factor import Factor, Inverse
 
 Array = NDArray[np.float64]
 Status = Literal[
@@ -106,12 +106,13 @@ class Outcome:
         Iterations or epochs done.
     evaluations : int
         How often the loss was computed.
-    points : sequence of (step, loss, gradient, parameters)
-        The way there.
+    points : sequence of (step, loss, gradient, parameters), or what returns it
+        The way there; a callable is asked when somebody wants to see it.
     end : (residuals, Jacobian), optional
-        Weighted, (n,) and (n, k), at the parameters, where the solver has them.
-    factor : Factor, optional
-        Of that Jacobian, scaled by its own column lengths.
+        Weighted, (n,) and (n, k), at the parameters, where the solver has them at no cost.
+    factor : Factor or Inverse, optional
+        Of that Jacobian, scaled by its own column lengths. An `Inverse` says as well that `loss` is the sum of squares at
+        the parameters: errors follow from these two alone.
     """
 
     parameters: Array
@@ -120,14 +121,14 @@ class Outcome:
     message: str
     iterations: int
     evaluations: int
-    points: Sequence[Point] = ()
+    points: Sequence[Point] | Callable[[], Sequence[Point]] = ()
     end: tuple[Array, Array] | None = None
-    factor: Factor | None = None
+    factor: Factor | Inverse | None = None
 
     @cached_property
     def history(self) -> History:
         """The way there, thinned."""
-        return History.of(self.points)
+        return History.of(self.points() if callable(self.points) else self.points)
 
     @property
     def converged(self) -> bool:

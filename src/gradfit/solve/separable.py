@@ -1,11 +1,12 @@
 """Models that are linear in some or all of their parameters: those are solved in closed form at every step."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.solve.factor import factorise
+from gradfit.solve.factor import Inverse, factorise, inverse
 from gradfit.solve.lm import Problem, State, corrected
 from gradfit.solve.outcome import Outcome, Point
 
@@ -74,13 +75,45 @@ class Separable:
         return
 
 
+SOLVED = "Solved in closed form: every parameter enters linearly"
+
+
 def closed_form(problem: Problem, start: Array) -> Outcome:
-    """Return the minimum of a problem that is linear in all its parameters: one orthogonal solve, corrected once."""
+    """Return the minimum of a problem that is linear in all its parameters: one solve, corrected once.
+
+    The normal equations serve where they keep the digits, the SVD of the Jacobian everywhere else.
+    """
     r, J = problem.residual_jacobian(start)
+    solver = inverse(J)
+    return _by_svd(problem, start, r, J) if solver is None else _by_inverse(start, r, J, solver)
+
+
+def _by_inverse(start: Array, r: Array, J: Array, solver: Inverse) -> Outcome:
+    h = solver.matrix.dot(r.dot(J))
+    rest = r - J.dot(h)
+    correction = solver.matrix.dot(rest.dot(J))  # wins back what the squares lost
+    p = start - h - correction
+    rest -= J.dot(correction)
+    cost = float(rest.dot(rest))
+
+    def points() -> list[Point]:
+        return [(0, float(r @ r), 2 * (r @ J), start), (1, cost, 2 * (rest @ J), p)]
+
+    if not isfinite(cost):
+        return _nowhere(start, r, J)
+    return Outcome(p, cost, "converged", SOLVED, 1, 1, points, (rest, J), solver)
+
+
+def _nowhere(start: Array, r: Array, J: Array) -> Outcome:
+    point = 0, float(r @ r), 2 * (r @ J), start
+    return Outcome(start, np.inf, "stalled", "The model is not finite on these data", 0, 1, [point])
+
+
+def _by_svd(problem: Problem, start: Array, r: Array, J: Array) -> Outcome:
+    if not (np.isfinite(r).all() and np.isfinite(J).all()):
+        return _nowhere(start, r, J)
     points: list[Point] = [(0, float(r @ r), 2 * (r @ J), start)]
-    factor = factorise(J, r) if np.isfinite(r).all() else None
-    if factor is None:
-        return Outcome(start, np.inf, "stalled", "The model is not finite on these data", 0, 1, points)
+    factor = factorise(J, r)
     h = factor.newton_step()
     r = r + J @ h
     state = State(start + h, r, J, float(r @ r), factor, 0.0)
@@ -94,15 +127,6 @@ def closed_form(problem: Problem, start: Array) -> Outcome:
         evaluations = 2
     state = corrected(problem, state)
     points.append((1, state.cost, 2 * (state.r @ state.J), state.p))
-    message = "Solved in closed form: every parameter enters linearly"
     return Outcome(
-        state.p,
-        state.cost,
-        "converged",
-        message,
-        1,
-        evaluations,
-        points,
-        end=(state.r, state.J),
-        factor=factor,
+        state.p, state.cost, "converged", SOLVED, 1, evaluations, points, (state.r, state.J), factor
     )

@@ -11,6 +11,7 @@ from gradfit.trace.aten import Recorder, UntraceableError
 from gradfit.trace.builder import assemble
 from gradfit.trace.formula_code import torch_function
 from gradfit.trace.graph_code import torch_graph
+from gradfit.trace.kept import keep, key_of_trace, recalled
 from gradfit.trace.numpy_code import NumpyTensor, plain
 
 Function = Callable[..., "torch.Tensor"]
@@ -34,6 +35,8 @@ _RAISED = (
 def trace_formula(expression: Expression, variables: tuple[str, ...], parameters: tuple[str, ...]) -> Graph:
     """Return the graph of a formula's right side; a formula is pointwise by construction.
 
+    One that an earlier process has traced comes from the disk, and torch is not imported for it.
+
     Examples
     --------
     >>> from gradfit.formula import parse
@@ -41,7 +44,12 @@ def trace_formula(expression: Expression, variables: tuple[str, ...], parameters
     >>> graph.linear
     (0,)
     """
-    return trace(torch_function(expression, (*variables, *parameters)), variables, parameters)
+    key = key_of_trace(expression, variables, parameters)
+    graph = recalled(key, variables, parameters)
+    if graph is None:
+        graph = trace(torch_function(expression, (*variables, *parameters)), variables, parameters)
+        keep(key, graph)
+    return graph
 
 
 def trace(function: Function, variables: Sequence[str], parameters: Sequence[str]) -> Graph:

@@ -203,7 +203,16 @@ class Recorder:
     """Writes down, as nodes of a graph, every operation that torch dispatches: the model's and autograd's own.
 
     Values are 0-dimensional tensors, known by identity; they are held, so that no identity is used twice.
+
+    Attributes
+    ----------
+    builder : Builder
+        The graph as far as it is written.
+    shape : tuple of int
+        The one shape that values may have beside (), where each of its elements is treated alike.
     """
+
+    shape: tuple[int, ...] = ()
 
     def __init__(self, inputs: Sequence["torch.Tensor"], variables: int) -> None:
         self.builder: Builder = Builder()
@@ -241,7 +250,7 @@ class Recorder:
             return result
         if result.dim() and not any(id(a) in self._held for a in _flat(args)):
             return result  # an array of constants; whether it meets a value is seen there
-        if result.dim():
+        if result.dim() and result.shape != self.shape:
             raise UntraceableError(f"the model makes shape {tuple(result.shape)} of single values")
         # add_ gives its own argument back
         self._held[id(result)] = (result, self._applied(plain, args, named))

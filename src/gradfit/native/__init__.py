@@ -1,0 +1,1 @@
+"""The native executor: machine code made from a graph by LLVM, for many fits, many points and many epochs."""

@@ -1,0 +1,187 @@
+"""Many fits in machine code on all cores: ranges of fits go to threads, each fit's result stands at its own place."""
+
+import ctypes
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.graph import Graph
+from gradfit.native import many
+from gradfit.native.compiled import lanes, library
+from gradfit.solve.batch import CONVERGED, SINGULAR, STALLED, Array, Batch, Cost, Ends, Settings
+from gradfit.solve.lockstep import hopeless
+
+Indices = NDArray[np.int64]
+
+SHARE = 1e-14  # of the cost that the last step may promise: it is taken, and leaves far less to go
+RANGE = 4096  # fits a call: their results stay in the second-level cache
+MOST_FREE = 8  # sums and solves are written out: their code grows with the cube
+
+
+def can_solve(graph: Graph | None, free: Indices, loss: Cost) -> bool:
+    """Return whether there is machine code for such fits."""
+    return graph is not None and 0 < len(free) <= MOST_FREE and loss.name in ("squared", "poisson")
+
+
+def solve(
+    graph: Graph,
+    batch: Batch,
+    start: Array,
+    *,
+    free: Indices,
+    lower: Array,
+    upper: Array,
+    loss: Cost,
+    settings: Settings,
+) -> Ends:
+    """Return where each fit ended: see `gradfit.solve.batch.Solve`. Eight fits advance in lock-step on each core.
+
+    The last bit of a fit depends neither on the number of threads nor on the other fits.
+    """
+    m, k = len(batch.y), len(graph.parameters)
+    points = batch.points()
+    status = hopeless(batch, points, len(free), loss)
+    order = np.flatnonzero(status < 0)
+    task = _Task(graph, free, lower[free], upper[free], loss, settings)
+    run = _Run(task, batch, np.ascontiguousarray(start, dtype=np.float64), order)
+    _each(run, settings.threads)
+    out = run.out[:, : len(order)]
+    done = Ends(
+        out[:k].T, np.full((len(order), k), np.nan), out[k], out[k + 1].astype(np.int32),
+        out[k + 2].astype(np.int8), points[order],
+    )  # fmt: skip
+    task.judge(done, run.variance[:, : len(order)].T)
+    if len(order) == m:
+        return done
+    ends = Ends.blank(m, k)
+    ends.points[:], ends.status[:] = points, status
+    ends.put(order, done)
+    return ends
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What all fits have in common; the bounds are those of the free parameters."""
+
+    graph: Graph
+    free: Indices
+    lower: Array
+    upper: Array
+    loss: Cost
+    settings: Settings
+
+    def shape(self, batch: Batch, *, lead: bool) -> many.Shape:
+        """Return what decides the code."""
+        linear = set(self.graph.linear) if self.loss.name == "squared" else set[int]()
+        open_ = np.isinf(self.lower) & np.isinf(self.upper)
+        return many.Shape(
+            free=tuple(self.free.tolist()),
+            linear=tuple(i for i, j in enumerate(self.free.tolist()) if j in linear and open_[i]),
+            shared=tuple(c.ndim == 1 for c in batch.columns),
+            weight="none" if batch.weight is None else "own" if batch.weight.ndim == 2 else "shared",
+            bounded=not open_.all(),
+            cost=self.loss.name,
+            lead=lead,
+        )
+
+    def judge(self, ends: Ends, variance: Array) -> None:
+        """Put in standard errors from the diagonals (m, f) of (JᵀJ)⁻¹; what is not determined makes a fit singular.
+
+        A parameter on a bound has no standard error, and those of the others are conditional on it.
+        """
+        known = self.settings.absolute or self.loss.name == "poisson"
+        p = ends.parameters[:, self.free]
+        held = (p <= self.lower) | (p >= self.upper)
+        freedom = ends.points - np.count_nonzero(~held, axis=1)
+        with np.errstate(all="ignore"):
+            scatter = np.where(freedom > 0, ends.rss / np.maximum(freedom, 1), np.nan)
+            errors = np.sqrt(variance if known else variance * scatter[:, None])
+        lost = ~np.isfinite(errors) & ~held & (known | (freedom > 0))[:, None]
+        ended = (ends.status == CONVERGED) | (ends.status == STALLED)
+        ends.status[ended & lost.any(axis=1)] = SINGULAR
+        errors[held] = np.nan
+        ends.stderr[:, self.free] = errors
+
+
+class _Compiled:
+    """The machine code of one graph and shape."""
+
+    def __init__(self, graph: Graph, shape: many.Shape) -> None:
+        self.shape, self.count = shape, len(graph.parameters)
+        width = min(lanes(), many.FITS)
+        text = json.dumps(["many", graph.to_dict(), repr(shape), width])
+        written = library(text, lambda module: many.ManyFits(module, graph, shape, width=width).write())
+        self.scratch = many.ManyFits.sizes(graph, shape)
+        pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+        kinds = [pointer] * len(many.POINTERS) + [whole] * len(many.NUMBERS) + [real] * len(many.REALS)
+        self.fit_range = written.function("fit_range", kinds)
+        self.errors = written.function("errors", [pointer] * 2 + [whole] * 3)
+        self._library = written  # the functions live as long as it does
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(graph: Graph, shape: many.Shape) -> "_Compiled":
+        """Return it; the last ones stay in memory."""
+        return _Compiled(graph, shape)
+
+
+class _Run:
+    """One call's arrays. Results go to `out`: the k parameters, cost, steps and status; and to `variance` (f)."""
+
+    def __init__(self, task: _Task, batch: Batch, start: Array, order: Indices) -> None:
+        lead = bool(np.isnan(start).any())
+        self.order = order
+        self.code = code = _Compiled.of(task.graph, task.shape(batch, lead=lead))
+        self.fits, self.points = batch.y.shape
+        self.stride = code.count if len(start) > 1 else 0
+        most = task.settings.max_iterations
+        damping = 1e-8 if len(code.shape.linear) == len(code.shape.free) else task.settings.damping
+        self.last_arguments = (most, SHARE, damping)
+        own = [c for c in batch.columns if c.ndim == 2]
+        shared = [c for c in batch.columns if c.ndim == 1]
+        none = np.zeros(1)
+        arrays = [
+            np.stack(shared) if shared else none,
+            none if not own else own[0] if len(own) == 1 else np.stack(own),
+            batch.y,
+            none if batch.weight is None else batch.weight,
+            np.nan_to_num(start) if lead else start,
+            task.lower,
+            task.upper,
+        ]
+        self.arrays = [np.ascontiguousarray(a, dtype=np.float64) for a in arrays]
+        room = -(-len(order) // many.FITS) * many.FITS
+        self.out = np.empty((code.count + 3, room))
+        self.variance = np.empty((len(code.shape.free), room))
+
+    def __call__(self, first: int) -> None:
+        """Fit a range of the order from there."""
+        code, room = self.code, self.out.shape[1]
+        last = min(first + RANGE, len(self.order))
+        depth = -(-(last - first) // many.FITS) * many.FITS
+        f = len(code.shape.free)
+        gram, scratch = np.ones((f * (f + 1) // 2, depth)), np.empty(code.scratch(self.points))
+        inputs = [a.ctypes.data for a in (*self.arrays, self.order)]
+        code.fit_range(
+            *inputs, self.out.ctypes.data + 8 * first, gram.ctypes.data, scratch.ctypes.data,
+            self.points, self.fits, self.stride, first, last, room, depth, *self.last_arguments,
+        )  # fmt: skip
+        code.errors(gram.ctypes.data, self.variance.ctypes.data + 8 * first, depth, room, depth)
+
+
+def _each(run: _Run, threads: int | None) -> None:
+    """Run all ranges; the compiled code lets other threads run."""
+    firsts = range(0, len(run.order), RANGE)
+    workers = min(threads or os.cpu_count() or 1, len(firsts))
+    if workers <= 1:
+        for first in firsts:
+            run(first)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(run, firsts):
+            pass

@@ -1,0 +1,95 @@
+"""A small fit in one compiled call, where nothing needs more than that."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit.native.small import End
+from gradfit.solve.factor import SQUARES, Inverse
+from gradfit.solve.lm import LM, ending_sentence
+from gradfit.solve.outcome import Outcome, Point
+from gradfit.solve.problem import ModelProblem
+from gradfit.solve.separable import SOLVED
+
+Array = NDArray[np.float64]
+
+ROWS = 100_000  # beyond, a pass over the data is worth more than one core
+
+
+def quick(
+    problem: ModelProblem,
+    start: Array,
+    *,
+    bounds: tuple[Array, Array] | None,
+    settings: LM,
+    now: bool,
+) -> Outcome | None:
+    """Return the least-squares fit that `lm.minimise` would return, None where it takes that one's means.
+
+    Parameters
+    ----------
+    now : bool
+        Whether to compile even where the work has not earned it yet.
+    """
+    end = _end(problem, start, bounds, settings, now=now)
+    if end is None or (bounds is not None and not _inside(end.parameters, bounds)):
+        return None
+    return _outcome(end, ending_sentence("converged", end.iterations), end.iterations)
+
+
+def quick_closed_form(problem: ModelProblem, start: Array, *, now: bool) -> Outcome | None:
+    """Return the minimum of a problem that is linear in all its parameters, None where it takes `closed_form`'s means."""
+    end = _end(problem, start, None, _ONE_SOLVE, now=now)
+    return None if end is None else _outcome(end, SOLVED, 1, way=(0, -1))
+
+
+_ONE_SOLVE = LM(max_iterations=0)
+
+
+def _end(
+    problem: ModelProblem, start: Array, bounds: tuple[Array, Array] | None, settings: LM, *, now: bool
+) -> End | None:
+    weight, rows = problem.weight, len(problem.y)
+    if problem.small is None or rows > ROWS or (weight is not None and weight.ndim > 1):
+        return None
+    free = tuple(range(len(problem.template))) if problem.free is None else tuple(problem.free.tolist())
+    fit = problem.small.get(free, weighted=weight is not None, now=now)
+    if fit is None:
+        return None
+    lower, upper = bounds or (None, None)
+    end = fit(
+        problem.columns, problem.y, weight, problem.whole(start), lower=lower, upper=upper,
+        most=settings.max_iterations, tolerance=settings.tolerance, damping=settings.damping,
+    )  # fmt: skip
+    return end if end is not None and _in_range(end) else None
+
+
+def _in_range(end: End) -> bool:
+    """Return whether squares neither overflowed nor lost digits of their own."""
+    least, most = SQUARES
+    squares = [float(end.covariance[j * (j + 3) // 2]) for j in range(len(end.parameters))]
+    return (end.cost == 0 or least < end.cost < most) and least < min(squares) and max(squares) < most
+
+
+def _outcome(end: End, message: str, iterations: int, way: Sequence[int] | None = None) -> Outcome:
+    """Return the outcome; `way`: which points of the trail to show, as steps 0, 1 and so on."""
+    factor = Inverse.of_triangle(end.covariance, len(end.parameters))
+    points = partial(_points, end, way)
+    return Outcome(
+        end.parameters, end.cost, "converged", message, iterations, end.evaluations, points, None, factor
+    )
+
+
+def _inside(parameters: Array, bounds: tuple[Array, Array]) -> bool:
+    return bool(((parameters > bounds[0]) & (parameters < bounds[1])).all())
+
+
+def _points(end: End, way: Sequence[int] | None) -> list[Point]:
+    f = len(end.parameters)
+    trail = end.trail if way is None else end.trail[list(way)]
+    steps = trail[:, 0].astype(int).tolist() if way is None else range(len(way))
+    return [
+        (step, float(row[1]), row[2 : 2 + f], row[2 + f :]) for step, row in zip(steps, trail, strict=True)
+    ]

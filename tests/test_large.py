@@ -344,6 +344,7 @@ def test_findings_of_a_sample():
     result = large(GAUSSIAN, DATA, start=START, sigma="u")
     assert result.verdict == "trust", result.findings
     assert "sample" in result.how[-1]
+    assert result.summary()
     assert len(result.data.y) == len(result.fitted) == len(result.residuals) == len(result.leverage) < N
     assert result.predict({"x": [5.0]}).value[0] == pytest.approx(6, abs=0.01)
     wrong = large("y = a + b*x", DATA)

@@ -163,6 +163,7 @@ WEIGHT = RANDOM.uniform(0.5, 2, Y.shape)
 HOLES = WEIGHT * (RANDOM.random(Y.shape) > 0.3)
 HOLES[:3] = 0
 UNKNOWN = np.where([True, False, False, True], np.nan, START)
+OUTLIERS = Y + 5 * (RANDOM.random(Y.shape) < 0.05)
 OPEN = np.full(4, np.inf)
 PEAK = "y = a*exp(-((x - c)/w)**2) + b"
 
@@ -185,6 +186,11 @@ CASES = {
         START * [8, 1, 1, 8] + [0, 0, 0, 8],
         {"loss": Cost("poisson")},
     ),
+    **{
+        name: (Batch((X,), OUTLIERS, WEIGHT), START, {"loss": Cost(name, 1.5)})
+        for name in ("soft_l1", "huber", "cauchy", "bisquare")
+    },
+    "a scale for each": (Batch((X,), OUTLIERS), START, {"loss": Cost("huber", RANDOM.uniform(1, 2, M))}),
 }  # fmt: skip
 
 
@@ -223,9 +229,53 @@ def test_bits_depend_neither_on_neighbours_nor_on_threads(name):
     graph = graph_of(PEAK)
     whole = lockstep_native.solve(graph, batch, start, **options)
     some = np.array([250, 3, 4, 17, 18, 19, 77, 211, 5, 6, 290])
+    options["loss"] = options["loss"].rows(some)
     part = lockstep_native.solve(graph, batch.rows(some), start[some] if len(start) > 1 else start, **options)
     for quantity in ("parameters", "stderr", "rss", "iterations", "status", "points"):
         np.testing.assert_array_equal(getattr(whole, quantity)[some], getattr(part, quantity), quantity)
+
+
+def test_fifteen_parameters():
+    random = np.random.default_rng(3)
+    x = np.linspace(0, 20, 120)
+    true = np.concatenate(
+        [
+            [
+                random.uniform(3, 8, 40),
+                2 + 4 * i + random.uniform(-0.3, 0.3, 40),
+                random.uniform(0.7, 1.2, 40),
+            ]
+            for i in range(5)
+        ]
+    ).T
+    y = sum(
+        true[:, 3 * i, None] * np.exp(-(((x - true[:, 3 * i + 1, None]) / true[:, 3 * i + 2, None]) ** 2))
+        for i in range(5)
+    )
+    graph = graph_of("y = " + " + ".join(f"a{i}*exp(-((x - c{i})/w{i})**2)" for i in range(5)))
+    batch = Batch((x,), y + random.normal(0, 0.1, y.shape))
+    options = {
+        "free": np.arange(15), "lower": np.full(15, -np.inf), "upper": np.full(15, np.inf), "loss": Cost(), "settings": Settings(),
+    }  # fmt: skip
+    start = true * random.uniform(0.95, 1.05, true.shape)
+    mine = lockstep_native.solve(graph, batch, start, **options)
+    reference = lockstep.solve(NumpyKernel(graph), batch, start, **options)
+    assert (mine.status == 0).all()
+    assert np.all(np.abs(mine.parameters - reference.parameters) <= 1e-6 * reference.stderr)
+    np.testing.assert_allclose(mine.stderr, reference.stderr, rtol=1e-5)
+
+
+def test_single_precision_keeps_the_digits_it_says():
+    graph = graph_of(PEAK)
+    options = settings_of({})
+    double = lockstep_native.solve(graph, Batch((X,), Y), START, **options)
+    options["settings"] = Settings(dtype="float32")
+    single = lockstep_native.solve(graph, Batch((X,), Y), START, **options)
+    assert (single.status == 0).all()
+    off = np.abs(single.parameters - double.parameters)
+    assert np.all(off <= 0.005 * double.stderr)
+    assert np.any(off > 1e-9 * np.abs(double.parameters))
+    np.testing.assert_allclose(single.stderr, double.stderr, rtol=1e-2)
 
 
 def test_bad_fits_get_a_status_and_leave_the_others_alone():

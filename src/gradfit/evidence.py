@@ -21,7 +21,9 @@ _SUSPICIOUS = frozenset(
 def evidence_of(result: FitResult) -> Evidence:
     """Return the arrays at the end of a fit, as `diagnose` takes them."""
     settled, free = result.settled, result.settled.free
-    residuals, jacobian = result.at_end
+    residuals, jacobian = result.expected
+    weight = result.data.weight
+    every = np.ones(result.n) if weight is None else weight
     graph = result.model.graph
     return Evidence(
         names=tuple(result.model.parameters[j] for j in free),
@@ -42,6 +44,7 @@ def evidence_of(result: FitResult) -> Evidence:
         message=result.message,
         unused=graph.unused() if graph is not None else (),
         sigma=result.data.sigma_from,
+        counts=every**2 if result.data.counts else None,
         constant=tuple(name for name, x in result.data.columns.items() if len(x) > 1 and np.ptp(x) == 0),
     )
 

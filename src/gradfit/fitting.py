@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,13 @@ from gradfit.diagnose import Diagnosis, diagnose
 from gradfit.errors import DataError, ModelError, OptionError
 from gradfit.evidence import evidence_of, worth_another_look
 from gradfit.formula import parse
+from gradfit.large import Task, fit_large, is_large
 from gradfit.library import MODELS, find
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import BoundModel, bind_formula, bind_function, nearest, observed_column, settle_names
 from gradfit.notation import count, listing
 from gradfit.parameter import checked_level
-from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, settled
+from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, counted, settled
 from gradfit.result import FitResult
 from gradfit.solve.descent import Descent
 from gradfit.solve.lm import DEFAULT, LM
@@ -65,6 +66,8 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     seed: int = 0,
     max_iterations: int | None = None,
     callback: Callable[..., object] | None = None,
+    memory: object = None,
+    threads: int | None = None,
     **optimizer: object,
 ) -> FitResult:
     """Return the fit of a model to data, with uncertainties, findings and a verdict.
@@ -97,8 +100,8 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     missing : {"error", "drop"}
         What happens to rows without a number in a used column.
     loss : str or Loss
-        "squared", or the robust "soft_l1", "huber", "cauchy", "bisquare", whose scale is found from the residuals unless
-        a `Loss` gives it.
+        "squared", "poisson" (maximum likelihood for counts), or the robust "soft_l1", "huber", "cauchy", "bisquare", whose
+        scale is found from the residuals unless a `Loss` gives it.
     solver : str, torch optimizer (class, instance, factory), LM or Descent
         "lm" (Levenberg-Marquardt), or any optimizer of torch.optim by name, with `lr`, `epochs`, `batch_size`,
         `scheduler` and its own settings as further arguments.
@@ -113,6 +116,10 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         For Levenberg-Marquardt; 500 when left out.
     callback : callable, optional
         Called after each iteration or epoch; a true answer stops the fit.
+    memory : str or int, optional
+        What the process may hold, as "1GB": the rows of a file or array are then read in pieces. Large data are in any case.
+    threads : int, optional
+        At most, over large data.
     **optimizer
         Settings of the optimizer, by torch's names: lr=0.01, momentum=0.9, epochs=5000.
 
@@ -133,6 +140,15 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         loss, solver, executor, start=start, seed=seed, max_iterations=max_iterations, callback=callback,
         optimizer=optimizer,
     )  # fmt: skip
+    told = {
+        "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
+        "where": where, "exclude": exclude, "missing": missing, "loss": loss, "solver": solver, "executor": executor,
+        "level": level, "seed": seed, "max_iterations": max_iterations, **optimizer,
+    }  # fmt: skip
+    if memory is not None or is_large(data):
+        done = _in_pieces(model, data, options, told, memory=memory, threads=threads)
+        if done is not None:
+            return done
     table = _table(data)
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
@@ -146,20 +162,40 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         n_read=table.n,
         sigma_from=sigma if isinstance(sigma, str) else weights if isinstance(weights, str) else "",
     )
+    rows = counted(rows) if options.loss.counts else rows
     parameters = settled(bound, start, bounds, fixed)
     _enough(rows, parameters, bound)
     began = time.perf_counter()  # reading and tracing, with the imports of their libraries, are not the fit
     with np.errstate(all="ignore"):  # a step into overflow is refused; its warnings are nobody's business
         walk = solve(bound, rows, parameters, options, guess=_guess(model, rows, start))
-    told = {
-        "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
-        "where": where, "exclude": exclude, "missing": missing, "loss": loss, "solver": solver, "executor": executor,
-        "level": level, "seed": seed, "max_iterations": max_iterations, **optimizer,
-    }  # fmt: skip
     return FitResult(
         bound, rows, walk.parameters, walk.outcome, walk.loss, walk.starts, walk.solver, walk.executor, walk.how,
         level, time.perf_counter() - began, told, _examiner(options),
     )  # fmt: skip
+
+
+def _in_pieces(
+    model: object,
+    data: object,
+    options: Options,
+    told: Mapping[str, Any],
+    *,
+    memory: object,
+    threads: int | None,
+) -> FitResult | None:
+    """Return the fit of rows that are read in pieces; None where only the ordinary way can do what was asked."""
+    start, response, missing = told["start"], told["response"], told["missing"]
+    named = _named(start, told["bounds"], told["fixed"])
+    names = ("start", "bounds", "fixed", "where", "exclude", "missing", "sigma", "weights", "level", "executor")
+    task = Task(
+        coded=lambda table: _with_codes(model, table),
+        bind=lambda table: bind(model, table, response, start=start, named=named, missing=missing),
+        solve=lambda bound, rows, found: solve(bound, rows, found, options, guess=_guess(model, rows, start)),
+        options=options,
+        told=told,
+        **{name: told[name] for name in names},
+    )
+    return fit_large(task, data, memory=memory, threads=threads)
 
 
 def start_values(
@@ -233,8 +269,8 @@ def _named_loss(loss: str) -> Loss:
     name, _, scale = loss.partition(":")
     if name not in LOSSES:
         raise OptionError(f"There is no loss {name!r}", remedy=nearest(name, LOSSES))
-    if not scale:
-        return Loss(name)
+    if not scale or name == "poisson":
+        return Loss(name, float("nan") if scale else None)
     try:
         return Loss(name, float(scale))
     except ValueError as error:
@@ -246,7 +282,7 @@ def _named_loss(loss: str) -> Loss:
 _OWN_SETTINGS = ("lr", "epochs", "batch_size", "scheduler", "scheduler_settings", "dtype")
 _ARGUMENTS = [
     "response", "start", "bounds", "fixed", "sigma", "weights", "where", "exclude", "missing", "loss", "solver",
-    "executor", "level", "seed", "max_iterations", "callback",
+    "executor", "level", "seed", "max_iterations", "callback", "memory", "threads",
 ]  # fmt: skip
 
 
@@ -464,8 +500,8 @@ def _problem(model: BoundModel, rows: Data, parameters: Parameters, executor: st
     columns = [rows.columns[name] for name in model.inputs] or [np.zeros(rows.n)]
     free = None if len(parameters.free) == len(parameters.start) else parameters.free
     wide = None if model.graph is None else model.kernel("numpy")
-    small = model.small if executor in ("auto", "native") else None
-    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free, wide, small)
+    small = model.small if executor in ("auto", "native") and not rows.counts else None
+    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free, wide, small, rows.counts)
 
 
 def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:
@@ -494,6 +530,9 @@ def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
         values = dict(
             zip(result.model.parameters, result.problem.whole(other.parameters).tolist(), strict=True)
         )
-        return diagnose(replace(evidence_of(result), other_rss=rss, other_values=values))
+        evidence = evidence_of(result)
+        gained = result.rss - rss  # of counts the deviance; what it is taken from are Pearson's residuals
+        rss = float(evidence.residuals @ evidence.residuals) - gained if result.data.counts else rss
+        return diagnose(replace(evidence, other_rss=max(rss, 0.0), other_values=values))
 
     return examine

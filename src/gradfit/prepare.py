@@ -1,7 +1,7 @@
 """From a table and options to the numbers of one fit: rows, response, weights, start values, bounds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from math import isfinite, isnan, nan
 
@@ -35,7 +35,7 @@ class Data:
     sigma : (n,) or None
         Standard deviations, or 1/sqrt(weights); None where all rows count alike.
     absolute : bool
-        Whether sigma is a known standard deviation; else it is known up to a factor.
+        Whether sigma is a known standard deviation; else it is known up to a factor. Of counts always: the model says it.
     cholesky : (n, n) or None
         Lower factor of the covariance, where errors are correlated.
     units : mapping of str to str
@@ -52,6 +52,8 @@ class Data:
         Since when dates count, by column; new data count from there too.
     categories : mapping of str to tuple of str
         Levels of text columns that are used as codes.
+    counts : bool
+        Whether the response counts events, so that its variance is the mean that the model gives (over the weight).
     """
 
     columns: Mapping[str, Array]
@@ -68,6 +70,12 @@ class Data:
     sigma_from: str = ""
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    counts: bool = False
+
+    @property
+    def even(self) -> bool:
+        """Whether all rows are taken to scatter alike."""
+        return self.sigma is None and self.cholesky is None and not self.counts
 
     @property
     def n(self) -> int:
@@ -235,6 +243,35 @@ def assemble(
         y, table.rows, sigma, absolute or covariance is not None, cholesky, table.units, table.source, n_read,
         notes, left_out, sigma_from, table.origins, table.categories,
     )  # fmt: skip
+
+
+def counted(data: Data) -> Data:
+    """Return the rows as counts of events, with a note where they are not whole numbers.
+
+    Raises
+    ------
+    DataError
+        If one is below zero.
+    OptionError
+        If sigma is given.
+    """
+    if data.absolute:
+        raise OptionError(
+            'loss="poisson" takes the precision of counts from the model, so sigma= has no place',
+            remedy="Leave sigma= out",
+        )
+    negative = data.y < 0
+    if negative.any():
+        raise DataError(
+            f'loss="poisson" is for counts, and the response is below zero in {rows_text(data.rows[negative])}',
+            remedy="Fit the counts as they were recorded, with the background in the model and not subtracted",
+        )
+    broken = int(np.count_nonzero(data.y != np.rint(data.y)))
+    note = (
+        f"{count(broken, 'count')} of {data.n} {'is' if broken == 1 else 'are'} no whole number: standard errors hold for "
+        "recorded counts, not for rates or means"
+    )
+    return replace(data, counts=True, absolute=True, notes=(*data.notes, note) if broken else data.notes)
 
 
 def _is_about_rows(note: str) -> bool:

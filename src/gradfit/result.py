@@ -15,7 +15,7 @@ from gradfit._version import __version__
 from gradfit.diagnose import Check, Diagnosis, Finding
 from gradfit.diagnose import verdict as verdict_of
 from gradfit.errors import DataError
-from gradfit.loss import Loss
+from gradfit.loss import Loss, deviance_residuals
 from gradfit.model import BoundModel
 from gradfit.parameter import ParameterResult, Params, checked_level
 from gradfit.prediction import Prediction
@@ -25,7 +25,7 @@ from gradfit.solve.factor import Inverse, inverse
 from gradfit.solve.outcome import History, Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.table import Table, read
-from gradfit.uncertainty import Uncertainty, student, uncertainty, well_determined
+from gradfit.uncertainty import Uncertainty, band_of_counts, student, uncertainty, well_determined
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class FitResult:
     """A fit: parameters with uncertainties, what they rest on, findings and a verdict.
 
     `rss` is the sum of squares that was made small: of (y - f)/sigma where sigma is known, of sqrt(w) (y - f) with
-    weights, of y - f else. `loss` is what the solver minimised: the sum for Levenberg-Marquardt, the mean for torch.optim.
+    weights, of y - f else; of counts the deviance. `loss` is what the solver minimised: the sum for Levenberg-Marquardt, the mean for torch.optim.
 
     Attributes
     ----------
@@ -183,7 +183,25 @@ class FitResult:
         executor = self.executor.split(" ")[0]
         kernel = self.model.kernel(executor if executor in ("numpy", "tensor") else "numpy")
         columns = [data.columns[name] for name in self.model.inputs] or [np.zeros(data.n)]
-        return ModelProblem(kernel, columns, data.y, data.weight, settled.start, free)
+        return ModelProblem(
+            kernel, columns, data.y, data.weight, settled.start, free, counts=self.data.counts
+        )
+
+    @cached_property
+    def expected(self) -> tuple[Array, Array]:
+        """Residuals f - y (n,) over the standard deviations that the fit takes for true, and their Jacobian (n, f).
+
+        As `at_end`, but for counts: these are divided by the root of their fitted mean (Pearson's residuals), whose
+        Jacobian gives the information that Fisher expects.
+        """
+        r, J = self.at_end
+        if not self.data.counts:
+            return r, J
+        weight = 1.0 if self.data.weight is None else self.data.weight
+        with np.errstate(all="ignore"):
+            slope = deviance_residuals(self.data.y, self.fitted)[1]
+            mean = np.where(self.fitted > 0, self.fitted, 1.0)  # where no count is expected and none was seen, 1
+            return weight * (self.fitted - self.data.y) / np.sqrt(mean), J / (slope * np.sqrt(mean))[:, None]
 
     @property
     def _held(self) -> NDArray[np.bool_]:
@@ -201,7 +219,9 @@ class FitResult:
             if self.settled.plain or not self._held.any():
                 return well_determined(factor, self.outcome.loss, dof=self.dof, absolute=absolute)
             factor = None
-        r, J = self.at_end
+        if self.data.counts:
+            factor = None
+        r, J = self.expected
         if factor is None and self.settled.plain and not self.loss_used.robust:
             with np.errstate(all="ignore"):
                 known, rss = inverse(J), float(r.dot(r))
@@ -242,13 +262,13 @@ class FitResult:
 
     @property
     def weighted_residuals(self) -> Array:
-        """Residuals (n,) divided by sigma, or times the square root of the weights."""
+        """Residuals (n,) divided by sigma, or times the square root of the weights; of counts the deviance residuals."""
         return -self.at_end[0] / self.data.unit
 
     @property
     def leverage(self) -> Array:
         """How much each row (n,) determines its own fitted value: 0 to 1."""
-        return np.clip(self._uncertainty.leverage(self.at_end[1]), 0.0, 1.0)
+        return np.clip(self._uncertainty.leverage(self.expected[1]), 0.0, 1.0)
 
     # ------------------------------------------------------------------ numbers of the fit
 
@@ -269,14 +289,32 @@ class FitResult:
 
     @cached_property
     def rss(self) -> float:
-        """Weighted residual sum of squares."""
+        """Weighted residual sum of squares; of counts the deviance."""
         r = self.at_end[0]
         return float(r @ r) / self.data.unit / self.data.unit
 
     @property
     def chi2(self) -> float:
-        """Chi-square: the same sum as `rss`; a statistic with a known distribution only where sigma was given."""
+        """Chi-square: the same sum as `rss`; a statistic with a known distribution only for counts, or with sigma."""
         return self.rss
+
+    @property
+    def deviance(self) -> float:
+        """Twice what the log-likelihood of counts lacks to that of a perfect fit; else the same as `rss`."""
+        return self.rss
+
+    @cached_property
+    def dispersion(self) -> float:
+        """Variance of the residuals over the one that is taken for true, per degree of freedom: 1 for counts of events.
+
+        Of counts it is Pearson's chi-square over the degrees of freedom, else `reduced_chi2`.
+
+        References
+        ----------
+        .. [1] McCullagh & Nelder (1989), Generalized Linear Models, 2nd ed., sec. 4.5.
+        """
+        r = self.expected[0] / self.data.unit
+        return float(r @ r) / self.dof if self.dof > 0 else nan
 
     @property
     def reduced_chi2(self) -> float:
@@ -293,7 +331,14 @@ class FitResult:
 
     @cached_property
     def r2(self) -> float:
-        """Share of the weighted variance of the response that the model explains."""
+        """Share of the weighted variance of the response that the model explains; of counts the share of the deviance.
+
+        References
+        ----------
+        .. [1] Cameron & Windmeijer (1996), J. Bus. Econ. Stat. 14, 209: the deviance for counts.
+        """
+        if self.data.counts:
+            return self._explained()
         if self.data.cholesky is not None:
             one = self.problem.weighted(np.ones(self.n))
             y = self.problem.weighted(self.data.y)
@@ -306,9 +351,21 @@ class FitResult:
         r = self.at_end[0]
         return 1 - float(r @ r) / total if total > 0 else float("nan")
 
+    def _explained(self) -> float:
+        """Return the share of the deviance of a constant mean that the model takes away."""
+        data = self.data
+        w = np.ones(self.n) if data.weight is None else data.weight**2
+        mean = np.full(self.n, float(w @ data.y) / float(w.sum()))
+        total = float(w @ deviance_residuals(data.y, mean)[0] ** 2)
+        return 1 - self.rss / total if total > 0 else nan
+
     @cached_property
     def log_likelihood(self) -> float:
-        """Logarithm of the normal likelihood at the fit, with its constants."""
+        """Logarithm of the likelihood at the fit, with its constants: of normal residuals, or of Poisson counts."""
+        if self.data.counts:
+            y, f = self.data.y, self.fitted
+            each = special.xlogy(y, f) - f - special.gammaln(y + 1)
+            return float(np.sum(each if self.data.weight is None else self.data.weight**2 * each))
         if self.data.cholesky is not None:
             log_sigma = float(np.sum(np.log(np.diag(self.data.cholesky))))
         else:
@@ -442,11 +499,12 @@ class FitResult:
         value, J = problem.model.value_jacobian(kernel_columns, self.parameters)
         stderr = self._uncertainty.band(J[:, self.settled.free])
         t = student(level, self.dof) if not self.data.absolute else float(special.ndtri(0.5 + level / 2))
+        confidence = value - t * stderr, value + t * stderr
         spread = np.hypot(stderr, self._reading())
-        return Prediction(
-            value, stderr, (value - t * stderr, value + t * stderr), (value - t * spread, value + t * spread),
-            columns, level, self.response,
-        )  # fmt: skip
+        new = value - t * spread, value + t * spread
+        if self.data.counts:
+            new = band_of_counts(value, stderr, t * self._reading())
+        return Prediction(value, stderr, confidence, new, columns, level, self.response)
 
     def _inputs(self, data: object) -> tuple[Mapping[str, Array], int]:
         if data is None:
@@ -465,7 +523,7 @@ class FitResult:
         return {name: table.columns[name] for name in self.inputs}, table.n
 
     def _reading(self) -> float:
-        """Return the standard deviation of one new reading."""
+        """Return the standard deviation of one new reading; of a count as a multiple of the root of its mean."""
         if self.data.cholesky is not None:
             typical = float(np.sqrt(np.mean(np.sum(self.data.cholesky**2, axis=1))))
         else:

@@ -240,7 +240,7 @@ def derivatives(result: "FitResult") -> Derivatives:
     if not np.isfinite(J).all() or not free:
         return Derivatives({})
     columns = {name: J[:, i] for i, name in free}
-    offsets = frozenset(name for name, column in columns.items() if _same(column, np.ones(result.n)))
+    offsets = frozenset(name for name, column in columns.items() if _same(column, np.ones(result.data.n)))
     unit = unit_of(result, result.response)
     units = dict.fromkeys(offsets, unit) if unit else {}
     if len(result.inputs) != 1 or len(free) != 2 or len(offsets) != 1:
@@ -267,7 +267,7 @@ def more_errors(result: "FitResult", moves: Derivatives, more: int = MORE) -> di
     if len(result.inputs) != 1 or not known or result.data.cholesky is not None:
         return {}
     x, sigma = result.data.columns[result.inputs[0]], result.data.sigma
-    weight = np.ones(result.n) if sigma is None else sigma.min() / sigma
+    weight = np.ones(result.data.n) if sigma is None else sigma.min() / sigma
     J = np.column_stack([weight * (column / np.abs(column).max(initial=1e-300)) for column in known.values()])
     ends = np.repeat(J[[int(x.argmin()), int(x.argmax())]], more, axis=0)
     before, after = _inverse_lengths(J), _inverse_lengths(np.vstack([J, ends]))

@@ -13,6 +13,7 @@ from gradfit.kernel import NumpyKernel
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.prepare import Parameters
+from gradfit.solve.counts import brought_inside
 from gradfit.solve.descent import Descent
 from gradfit.solve.lm import LM, minimise
 from gradfit.solve.problem import ModelProblem
@@ -60,8 +61,12 @@ def _places(linear: tuple[int, ...]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class _Ground:
-    """What a search looks at: the rows, which parameters are free and known, which are solved apart."""
+    """What a search looks at: the rows, which parameters are free and known, which are solved apart.
 
+    Counts are searched by the least-squares problem that is like theirs, and each refinement ends at the likelihood.
+    """
+
+    rows: ModelProblem
     problem: ModelProblem
     linear: NDArray[np.int64]
     lower: Array
@@ -70,6 +75,24 @@ class _Ground:
 
     def refined(self, start: Array) -> tuple[Array, float]:
         """Return the minimum below a start, and its sum of squares; infinite where the model is not finite.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the user stopped the fit.
+        """
+        point, loss = self._squared(start)
+        if not self.rows.counts or not np.isfinite(loss):
+            return point, loss
+        bounds = self.lower, self.upper
+        point = brought_inside(self.rows, point, bounds)
+        done = minimise(self.rows, point, bounds=bounds, settings=LM(max_iterations=100))
+        if done.status == "interrupted":
+            raise KeyboardInterrupt
+        return done.parameters, done.loss if np.isfinite(done.loss) else np.inf
+
+    def _squared(self, start: Array) -> tuple[Array, float]:
+        """Return the least-squares minimum below a start, and its sum of squares.
 
         Raises
         ------
@@ -119,7 +142,8 @@ def searched(
     given = np.full(len(free), np.nan) if options.search or quick or afresh else parameters.begin
     traced = isinstance(problem.model, NumpyKernel)
     linear = linear[np.isnan(given[linear])] if traced else linear[:0]
-    ground = _Ground(_thinned(problem), linear, *parameters.bounds, given)
+    rows = _thinned(problem)
+    ground = _Ground(rows, rows.quadratic(), linear, *parameters.bounds, given)
     rows = ground.problem
     plan = Search.for_unknowns(int(np.count_nonzero(np.isnan(given))) - len(linear), options.seed)
     if not traced:

@@ -64,6 +64,27 @@ class Uncertainty(NamedTuple):
         return error
 
 
+def band_of_counts(mean: Array, stderr: Array, half: float) -> tuple[Array, Array]:
+    """Return the ends (n,) between which new counts of these means will lie, none below zero.
+
+    Parameters
+    ----------
+    mean, stderr : (n,)
+        The fitted mean, and its standard error.
+    half : float
+        Half the width of the interval in standard deviations, times the root of variance over mean (1 for counts).
+
+    References
+    ----------
+    .. [1] Anscombe (1948), Biometrika 35, 246: the root of a count + 3/8 has a standard deviation of 1/2.
+    """
+    shifted = np.maximum(mean, 0.0) + 0.375
+    middle = np.sqrt(shifted)
+    reach = 0.5 * half * np.sqrt(1 + stderr * (stderr / shifted))
+    low, high = np.maximum(middle - reach, 0.0) ** 2 - 0.375, (middle + reach) ** 2 - 0.375
+    return np.maximum(low, 0.0), high
+
+
 def well_determined(inverse: Inverse, rss: float, *, dof: int, absolute: bool) -> Uncertainty:
     """Return the uncertainty of free parameters that no bound holds, from the sum of squares at them.
 

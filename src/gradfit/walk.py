@@ -12,6 +12,7 @@ from gradfit.model import BoundModel
 from gradfit.notation import count
 from gradfit.prepare import Parameters, rows_text
 from gradfit.result import Starts
+from gradfit.solve.counts import brought_inside
 from gradfit.solve.descent import Descent
 from gradfit.solve.factor import Inverse
 from gradfit.solve.lm import LM, minimise
@@ -30,6 +31,8 @@ LEVENBERG_MARQUARDT = "Levenberg-Marquardt"
 PROJECTION = "variable projection, then Levenberg-Marquardt"
 BY_SVD, BY_INVERSE = "closed form (QR and SVD)", "closed form (normal equations, refined)"
 _CLOSED = ("Every parameter enters linearly: one solve gives the minimum",)
+_NEAR = ("Every parameter enters linearly: least squares gave the start",)
+_MOVED = ("At the start values the model is not positive; the fit began near them, where it is",)
 GIVEN, NOT_NEEDED = Starts("given"), Starts("not needed")
 
 
@@ -54,17 +57,25 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     linear = linear_in(model, parameters)
     if len(linear) == len(parameters.free) and not options.search:
         done = _closed(problem, parameters, options)
-        if options.loss.robust:
+        if options.loss.robust or problem.counts:
             done.loss, done.outcome = _fitted(problem, done.outcome.parameters, parameters, options)
-            done.solver = LEVENBERG_MARQUARDT
+            done.solver, done.how = LEVENBERG_MARQUARDT, _NEAR
+        if not isfinite(done.outcome.loss):
+            _finite_at(model, problem, done.outcome.parameters)
         return done
     if options.search or not parameters.complete:
         found = searched(model, problem, parameters, options)
-        return _from_search(found, problem, parameters, options, projected_=len(linear) > 0)
-    loss, outcome = _fitted(problem, parameters.begin, parameters, options)
+        done = _from_search(found, problem, parameters, options, projected_=len(linear) > 0)
+        if not isfinite(done.outcome.loss):
+            _finite_at(model, problem, done.outcome.parameters)
+        return done
+    begin = parameters.begin
+    inside = brought_inside(problem, begin, parameters.bounds)
+    loss, outcome = _fitted(problem, inside, parameters, options)
     if not isfinite(outcome.loss):
-        _finite_at(model, problem, parameters.begin)
-    done = Walk(parameters, outcome, loss, GIVEN, LEVENBERG_MARQUARDT, _by(outcome), ())
+        _finite_at(model, problem, begin)
+    how = () if inside is begin else _MOVED
+    done = Walk(parameters, outcome, loss, GIVEN, LEVENBERG_MARQUARDT, _by(outcome), how)
     return (
         _rescued(model, problem, parameters, options, lost=done)
         if _worth_rescuing(outcome, options)
@@ -104,7 +115,7 @@ def _closed(problem: ModelProblem, parameters: Parameters, options: Options) -> 
     ModelError
         If the model is not finite on the data.
     """
-    begin = np.zeros(len(parameters.free))
+    begin, problem = np.zeros(len(parameters.free)), problem.quadratic()
     outcome = quick_closed_form(problem, begin, now=options.executor == "native")
     if outcome is None:
         outcome = closed_form(problem, begin)
@@ -147,7 +158,7 @@ def _fitted(
         return outcome
 
     if not loss.robust or loss.scale is not None:
-        return loss, run(start, loss)
+        return loss, run(brought_inside(problem, start, bounds), loss)
     outcome = run(start, Loss("squared"))
     for _ in range(20):
         deviation = standard_deviation(problem.residual(outcome.parameters), len(start))
@@ -190,6 +201,8 @@ def _finite_at(model: BoundModel, problem: ModelProblem, start: Array) -> None:
         if np.isinf(value[first])
         else "is not a number"
         if np.isnan(value[first])
+        else f"is {value[first]:.4g} where the mean of a count must be above zero,"
+        if problem.counts and not value[first] > 0
         else "has no finite derivative"
     )
     rows = np.flatnonzero(~np.isfinite(value)) if not np.isfinite(value).all() else np.flatnonzero(bad)
@@ -221,7 +234,7 @@ def _rescued(
     """Return what variable projection from the given start finds, or a search, where the walk ended nowhere."""
     linear = linear_in(model, parameters)
     if len(linear):
-        point, _ = projected(problem, linear, parameters.begin, parameters.bounds, settings=LM())
+        point, _ = projected(problem.quadratic(), linear, parameters.begin, parameters.bounds, settings=LM())
         _, other = _fitted(problem, point, parameters, options)
         if other.converged and other.loss < lost.outcome.loss:
             names = count(len(linear), "linear parameter")

@@ -123,8 +123,12 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
         int | None, typer.Option("--max-iterations", metavar="N", help="Of Levenberg-Marquardt; 500.")
     ] = None,
     executor: Annotated[
-        str, typer.Option("--executor", metavar="NAME", help="auto, numpy or tensor.")
+        str, typer.Option("--executor", metavar="NAME", help="auto, numpy, native or tensor.")
     ] = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="1GB", help="What to hold at most: rows are read in pieces."),
+    ] = None,
     level: Annotated[float, typer.Option("--level", metavar="P", help="Of intervals and bands.")] = 0.95,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything random.")] = 0,
     save: Annotated[
@@ -154,7 +158,7 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
             command=str(context.obj),
             file=file, model=model, start=start, bounds=bounds, fix=fix, sigma=sigma, weights=weights, where=where,
             exclude=exclude, missing=missing, response=response, sheet=sheet, loss=loss, solver=solver, lr=lr, epochs=epochs,
-            batch_size=batch_size, scheduler=scheduler, more=more, max_iterations=max_iterations, executor=executor,
+            batch_size=batch_size, scheduler=scheduler, more=more, max_iterations=max_iterations, executor=executor, memory=memory,
             level=level, seed=seed, outputs={"report": report, "fit": save, "figure": plot}, json=json, quiet=quiet,
             verbose=verbose, force=force,
         )

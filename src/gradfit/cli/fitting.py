@@ -19,6 +19,7 @@ from gradfit.cli.screen import Screen
 from gradfit.cli.writing import figure_bytes, targets
 from gradfit.errors import GradfitError
 from gradfit.fitting import fit
+from gradfit.large import is_large
 from gradfit.outputs import write_whole
 from gradfit.result import FitResult
 from gradfit.saved import saved_text, summary_dict
@@ -53,6 +54,7 @@ class FitCommand:
     more: Sequence[str] | None
     max_iterations: int | None
     executor: str
+    memory: str | None
     level: float
     seed: int
     outputs: Mapping[str, str | None]  # "report", "fit", "figure" -> name of a file
@@ -78,6 +80,7 @@ class FitCommand:
             "batch_size": self.batch_size,
             "scheduler": self.scheduler,
             "max_iterations": self.max_iterations,
+            "memory": self.memory,
             **(optimizer_settings(self.more) if self.more else {}),
         }
         return {name: value for name, value in given.items() if value is not None}
@@ -93,9 +96,10 @@ def run(told: FitCommand) -> int:
     """
     files = targets(told.outputs, source=told.file, force=told.force)
     settings = told.settings
-    table = read(told.file, sheet=told.sheet)
+    large = told.sheet is None and (told.memory is not None or is_large(told.file))
+    data = told.file if large else read(told.file, sheet=told.sheet)
     result = fit(
-        told.model, table, missing=told.missing, loss=told.loss, solver=told.solver, executor=told.executor,
+        told.model, data, missing=told.missing, loss=told.loss, solver=told.solver, executor=told.executor,
         level=told.level, seed=told.seed, callback=_watch(told), **settings,
     )  # fmt: skip
     if told.verbose:

@@ -219,7 +219,11 @@ def _words(now: Progress, seconds: float, gained: float, screen: Screen) -> Mapp
     page = Page(screen.width, screen.color, screen.unicode)
     total = "" if now.total is None else f" of {fixed(now.total, 0)}"
     rate = now.new / max(seconds, 1e-9)
-    left = f"   {duration(seconds * (1 - now.share) / gained)} left" if gained > 0 else ""
+    left = (
+        f"   {duration(max(seconds * (1 - now.share) / gained, 1.0))} left"
+        if gained > 0 and now.share < 1
+        else ""
+    )
     return {
         "fits": page.text(f"{fixed(now.fits, 0)}{total}"),
         "rate": page.text(f"   {fixed(rate, 0)} fits/s"),

@@ -307,7 +307,8 @@ def local_minimum(e: Evidence, ratio: float, lower: float) -> Finding:
     """Return the finding that another start ended lower."""
     other = e.other_values or {}
     shown = listing([f"{name} = {significant(value, 3)}" for name, value in other.items()], most=4)
-    said = f"Another start reaches a sum of squares {times(lower)} times lower" + (
+    what = "a sum of squares" if e.counts is None else "a chi-square"
+    said = f"Another start reaches {what} {times(lower)} times lower" + (
         f", at {shown}." if other else "."
     )
     remedy = 'start="search"'

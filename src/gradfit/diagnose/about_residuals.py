@@ -4,6 +4,7 @@ from math import sqrt
 
 import numpy as np
 
+from gradfit.diagnose.counts import Dispersion
 from gradfit.diagnose.evidence import Array, Evidence, Fact, Finding, Severity
 from gradfit.diagnose.geometry import TINY, Geometry
 from gradfit.diagnose.residuals import Noise, Outliers, Spread
@@ -13,6 +14,7 @@ from gradfit.notation import count, fixed, significant
 
 MISSES = 2.5  # residuals over noise: five sixths of the sum of squares are pattern
 FAST = 8.0  # points a turn, below which a wave is told by its turn: neighbours hardly agree
+LISTED = 20  # rows in a remedy
 TESTABLE = 16  # degrees of freedom from which most defects of a few standard deviations show
 
 
@@ -96,7 +98,8 @@ def outliers(e: Evidence, found: Outliers) -> Finding:
         "moved": found.moved,
         "inflation": found.inflation,
     }
-    return Finding("outliers", severity, said, 'loss="bisquare"' if severity == "warning" else "", facts)
+    remedy = 'loss="bisquare"' if e.counts is None else f"exclude={[int(row) for row in rows[:LISTED]]}"
+    return Finding("outliers", severity, said, remedy if severity == "warning" else "", facts)
 
 
 def moved(e: Evidence, found: Outliers) -> str:
@@ -168,3 +171,27 @@ def sigma(e: Evidence, g: Geometry, reduced: float, p: float) -> Finding:
         return Finding("sigma-too-small", "warning", said, weights, facts)
     said = f"The scatter is only {times(factor)} times what sigma says ({chi2}): error bars are longer than need be."
     return Finding("sigma-too-large", "info", said, weights, facts)
+
+
+def dispersion(e: Evidence, g: Geometry, seen: Dispersion) -> Finding:
+    """Return the finding that counts do not scatter as chance makes them: a warning when they scatter more."""
+    value = significant(seen.value, 2)
+    measured = f"Pearson's chi-square {value} per degree of freedom, of {fixed(g.dof, 0)}; {p_text(seen.p)}"
+    facts: dict[str, Fact] = {"dispersion": min(seen.value, 1e300), "dof": g.dof, "p": seen.p}
+    factor = sqrt(seen.value)
+    if seen.value > 1:
+        said = f"Counts scatter {times(factor)} times as far as chance takes them ({measured}): error bars are that much too short."
+        return Finding("overdispersion", "warning", said, quasi(e, seen.value), facts)
+    measured = measured.partition(";")[0]
+    said = (
+        f"Counts scatter only {times(factor)} times as far as chance takes them ({measured}): they may be means or rates "
+        "and not counts as recorded, and error bars are longer than need be."
+    )
+    return Finding("underdispersion", "info", said, quasi(e, seen.value), facts)
+
+
+def quasi(e: Evidence, value: float) -> str:
+    """Return the weights under which counts of that dispersion have the errors of their scatter (quasi-likelihood)."""
+    if e.counts is None or float(np.ptp(e.counts)) > 1e-9 * float(e.counts.max()):
+        return f"weights=weights/{value:.3g}"
+    return f'weights="{float(e.counts[0]) / value:.3g}"'

@@ -21,6 +21,7 @@ ALARM: Mapping[str, float] = {
     "unequal-variance": 1e-3,
     "at-bound": 1e-3,
     "sigma-too-small": 5e-4,
+    "overdispersion": 5e-4,
 }
 
 
@@ -37,7 +38,8 @@ class Evidence:
     y, fitted : (n,) arrays
         Observed and fitted values, in the unit of the response.
     residuals : (n,) array
-        (y - fitted)/sigma, or times the square root of the weights; of a robust fit the same plain residuals.
+        (y - fitted)/sigma, or times the square root of the weights; of a robust fit the same plain residuals. Of counts
+        sigma is the root of the fitted mean: Pearson's residuals.
     jacobian : (n, k) array
         Derivatives of the fitted values by each parameter, rows divided as those of `residuals`.
     values, lower, upper : (k,) arrays
@@ -66,6 +68,8 @@ class Evidence:
         Input columns that hold one value.
     sigma : str
         The column that sigma came from, empty when it was an array or a number.
+    counts : (n,) array or None
+        The weights of counts, 1 where none were given; None where y is no count.
     """
 
     names: tuple[str, ...]
@@ -89,6 +93,7 @@ class Evidence:
     unused: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
     sigma: str = ""
+    counts: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 
 import gradfit.diagnose.about_parameters as about_parameters
 import gradfit.diagnose.about_residuals as about_residuals
+import gradfit.diagnose.counts as counts
 import gradfit.diagnose.parameters as parameters
 import gradfit.diagnose.residuals as residuals
 from gradfit.diagnose.evidence import ALARM, Array, Check, Diagnosis, Evidence, Finding, Mask
@@ -75,7 +76,7 @@ def finite(e: Evidence) -> Diagnosis:
     stopped = stop(e, h, noise)
     undetermined = determined(e, g, sigma, early=not tested(stopped) and e.status != "converged")
     ready = noise.kind == "ordinary" and not few and h.dof >= 4 and tested(bound, stopped)
-    after = residual_findings(e, h, sigma) if ready else Tested()
+    after = residual_findings(e, looked_at(e, h, free), sigma) if ready else Tested()
     apart = few or undetermined or far(stopped)  # then nothing can be said of valleys
     valley = None if apart else correlation(e, h, free, after.noise)
     if (valley or undetermined) and not far(stopped) and not tested(stopped):
@@ -91,6 +92,8 @@ def lower_elsewhere(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
     if e.other_rss is None or noise.kind == "rounding":
         return None
     gain, lower = parameters.lower_elsewhere(g, e.other_rss, len(e.names))
+    if e.counts is not None:  # chance alone is their noise, also where a few rare events leave hardly any deviance
+        gain = min(gain, float(e.residuals @ e.residuals) - e.other_rss)
     return about_parameters.local_minimum(e, gain, lower) if gain > 4 and lower > 1.0001 else None
 
 
@@ -102,7 +105,15 @@ def gathered(*found: Finding | None) -> Diagnosis:
 def noise_of(e: Evidence, sigma: Array) -> Noise:
     """Return the kind of noise; the Jacobian tells how large the terms are that the fitted values are a sum of."""
     terms = float(np.max((np.abs(e.jacobian) @ np.abs(e.values)) * sigma, initial=0.0))
-    return residuals.noise(e.y, e.fitted, sigma, terms if np.isfinite(terms) else 0.0)
+    noise = residuals.noise(e.y, e.fitted, sigma, terms if np.isfinite(terms) else 0.0)
+    return noise if e.counts is None or noise.kind != "steps" else Noise("ordinary")  # counts come in steps of one
+
+
+def looked_at(e: Evidence, g: Geometry, free: Mask) -> Geometry:
+    """Return the geometry that residual tests look at: of counts that of residuals which are normal on a healthy fit."""
+    if e.counts is None:
+        return g
+    return counts.geometry(e.counts * e.y, e.counts * e.fitted, e.residuals, e.jacobian[:, free])
 
 
 def determined(e: Evidence, g: Geometry, sigma: Array, *, early: bool) -> tuple[Finding, ...]:
@@ -205,6 +216,8 @@ def residual_findings(e: Evidence, g: Geometry, sigma: Array) -> Tested:
     fit = robust(g)
     found = patterns(e, g, fit, sigma)
     found += bad_rows(e, g, fit, found)
+    if e.counts is not None:
+        return found + against_chance(e, g) if tested(*found.findings) else found
     if tested(*found.findings) and g.dof >= 12:
         found += scatter(e, g, fit, sigma)
     if tested(*found.findings) and e.absolute:
@@ -267,3 +280,13 @@ def against_sigma(e: Evidence, g: Geometry) -> Tested:
     short = check.raised and reduced > 1.5
     found = (about_residuals.sigma(e, g, reduced, p),) if short or reduced < 0.5 else ()
     return Tested(found, (replace(check, raised=short),))
+
+
+def against_chance(e: Evidence, g: Geometry) -> Tested:
+    """Return the comparison of the scatter of counts with that of chance."""
+    seen = counts.dispersion(g, e.residuals)
+    check = checked("Scatter above chance", "chi-square of quantile residuals", seen.p, "overdispersion")
+    more = check.raised and seen.value > counts.RAISED
+    less = 1 - seen.p < ALARM["overdispersion"] and seen.value < counts.LOW
+    found = (about_residuals.dispersion(e, g, seen),) if more or less else ()
+    return Tested(found, (replace(check, raised=more),))

@@ -37,7 +37,7 @@ from gradfit.walk import Walk
 Array = NDArray[np.float64]
 
 ROWS, BYTES = 1_000_000, 256_000_000  # from which on data count as large although no memory= was given
-FIRST = 20_000  # rows of the sample that the first steps use
+FIRST = 10_000  # rows of the sample that the first steps use: up to as many BLAS starts no threads for
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _LEAST = 100_000_000  # bytes beside what the process holds when the fit begins

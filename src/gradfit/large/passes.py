@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from gradfit.solve.condensed import SQUARES, ExactSums, Sums
 from gradfit.solve.problem import ModelProblem
 
 Array = NDArray[np.float64]
-Columns = list[Array]  # inputs, observed values and, if there are any, weights: (n,) each, contiguous
+Columns = list[NDArray[Any]]  # inputs, observed values and, if there are any, weights: (n,) each
 Part = Callable[[], Columns]
 _P = TypeVar("_P")
 _T = TypeVar("_T")
@@ -156,7 +156,7 @@ class Passes:
         one = self.problem
         inputs = len(columns) - 1 - self.weighted
         for start in range(0, len(columns[-1]), _CHUNK):
-            cut = [c[start : start + _CHUNK] for c in columns]
+            cut = [np.ascontiguousarray(c[start : start + _CHUNK], dtype=np.float64) for c in columns]
             weight = cut[-1] if self.weighted else None
             y = cut[inputs]
             yield ModelProblem(

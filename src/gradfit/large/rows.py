@@ -133,7 +133,7 @@ class Kept(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Arrays that hold the numbers already; other types than 64-bit numbers are converted part by part."""
+    """Arrays that hold the numbers already, of whatever type."""
 
     source: Arrays
     columns: Sequence[NDArray[Any]]
@@ -148,7 +148,7 @@ class Views:
             yield partial(self._cut, start)
 
     def _cut(self, start: int) -> Columns:
-        return [np.ascontiguousarray(c[start : start + PIECE], dtype=np.float64) for c in self.columns]
+        return [c[start : start + PIECE] for c in self.columns]
 
 
 class Memory:
@@ -462,7 +462,9 @@ def views(
         spread = spread.joined(look[0])
         sample.append(look[1])
     numbers = [np.concatenate(parts) for parts in zip(*sample, strict=True)]
-    table = replace(head, columns=dict(zip(names, numbers, strict=True)), rows=places + 1, shape=None, seen={})
+    table = replace(
+        head, columns=dict(zip(names, numbers, strict=True)), rows=places + 1, shape=None, seen={}
+    )
     data = assemble(table, wanted.model, missing="error", n_read=n)
     return Facts(data, n, kept, False, 0.0, spread, "read where they lie")
 
@@ -474,6 +476,8 @@ def _looked(part: Part, chosen: NDArray[np.int64]) -> tuple[Spread, Columns] | N
     spread, total = Spread(), 0.0
     with np.errstate(all="ignore"):
         for start in range(0, len(y), _CACHED):
-            spread = spread.joined(Spread.of(y[start : start + _CACHED], None))
-            total += sum(float(np.add.reduce(c[start : start + _CACHED])) for c in inputs)
-    return (spread, [c[chosen] for c in columns]) if np.isfinite(spread.squares) and np.isfinite(total) else None
+            near = slice(start, start + _CACHED)
+            spread = spread.joined(Spread.of(np.asarray(y[near], dtype=np.float64), None))
+            total += sum(float(np.add.reduce(c[near], dtype=np.float64)) for c in inputs)
+    fine = np.isfinite(spread.squares) and np.isfinite(total)
+    return (spread, [np.asarray(c[chosen], dtype=np.float64) for c in columns]) if fine else None

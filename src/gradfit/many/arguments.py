@@ -12,11 +12,13 @@ from gradfit.formula import parse
 from gradfit.library import MODELS
 from gradfit.loss import LOSSES, Loss
 from gradfit.many.groups import grouped
-from gradfit.many.rows import Source
+from gradfit.many.rows import Source, even_places
 from gradfit.many.stack import Stack, stacked
 from gradfit.model import BoundModel, nearest
 from gradfit.prepare import attached, chosen_rows
 from gradfit.table import Table, read
+
+EXAMPLES = 1000  # of the start values that are looked at for a typical one
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def _example(source: Source, start: object) -> object:
     out: dict[str, float] = {}
     for name, value in cast("Mapping[object, object]", start).items():
         values = source.of_fits(value) if isinstance(value, str) else value
-        numbers = np.asarray(1.0 if values is None else values, dtype=np.float64)
+        numbers = np.asarray(1.0 if values is None else values, dtype=np.float64).reshape(-1)
+        numbers = numbers[even_places(len(numbers), EXAMPLES)] if len(numbers) else numbers
         fine = numbers[np.isfinite(numbers)]
         out[str(name)] = float(np.median(fine)) if fine.size else 1.0
     return out

@@ -1,16 +1,17 @@
 """What runs many fits: NumPy anywhere, machine code and torch where the model has a graph and they know its loss."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from gradfit.errors import OptionError
 from gradfit.graph import Graph
-from gradfit.many.rows import Array
-from gradfit.model import nearest
+from gradfit.many.rows import Array, Indices
+from gradfit.model import BoundModel, nearest
+from gradfit.notation import count, fixed
 from gradfit.prepare import Parameters
 from gradfit.solve import lockstep
 from gradfit.solve.batch import Batch, Cost, Ends, Kernel, Settings
@@ -21,6 +22,8 @@ OF_GRAPHS: Mapping[str, str] = {
     "tensor": "gradfit.solve.tensor_lockstep",
 }
 EXECUTORS = ("auto", "numpy", *OF_GRAPHS)
+COMPILING = 250_000  # points of all fits: NumPy takes about as long for them as the compiler for the model
+_DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,39 +33,36 @@ class Executor:
     Attributes
     ----------
     name : str
-        Its name.
+        Its name, and of "tensor" what was asked of it: "tensor:cuda:float32".
     kernel : Kernel
         The model for NumPy.
     graph : Graph or None
         The traced model.
+    why : str
+        Why it runs these fits, a sentence.
     """
 
     name: str
     kernel: Kernel
     graph: Graph | None
+    why: str = ""
 
-    @classmethod
-    def named(cls, name: str, kernel: Kernel, graph: Graph | None) -> "Executor":
-        """Return the executor of that name; NumPy for "auto", and for a model without a graph.
+    @property
+    def kind(self) -> str:
+        """Its name without settings."""
+        return self.name.partition(":")[0]
 
-        Raises
-        ------
-        OptionError
-            If there is none.
-        """
-        if name not in EXECUTORS:
-            raise OptionError(
-                f"There is no executor {name!r} for many fits", remedy=nearest(name, list(EXECUTORS))
-            )
-        return cls("numpy" if name == "auto" or graph is None else name, kernel, graph)
+    @property
+    def plain(self) -> "Executor":
+        """NumPy with the same model."""
+        return replace(self, name="numpy")
 
     def solve(
         self, batch: Batch, starts: Array, *, parameters: Parameters, loss: Cost, settings: Settings
     ) -> Ends:
         """Return where each fit ended: see `gradfit.solve.batch.Solve`."""
         free, lower, upper = parameters.free, parameters.lower, parameters.upper
-        module = self._module(parameters, loss)
-        if module is None:
+        if self.kind not in OF_GRAPHS or not able(self.kind, self.graph, free, loss):
             return lockstep.solve(
                 self.kernel, batch, starts, free=free, lower=lower, upper=upper, loss=loss, settings=settings
             )
@@ -70,13 +70,63 @@ class Executor:
             starts, _ = lockstep.standing(
                 self.kernel, batch, starts, free=free, lower=lower, upper=upper, loss=Cost()
             )
-        return module.solve(
-            self.graph, batch, starts, free=free, lower=lower, upper=upper, loss=loss, settings=settings
-        )
+        return import_module(OF_GRAPHS[self.kind]).solve(
+            self.graph, batch, starts,
+            free=free, lower=lower, upper=upper, loss=loss, settings=settings, **self._where,
+        )  # fmt: skip
 
-    def _module(self, parameters: Parameters, loss: Cost) -> ModuleType | None:
-        if self.name not in OF_GRAPHS:
-            return None
-        module = import_module(OF_GRAPHS[self.name])
-        able = getattr(module, "can_solve", None)
-        return module if able is None or able(self.graph, parameters.free, loss) else None
+    @property
+    def _where(self) -> dict[str, Any]:
+        """The device and the precision that were asked for."""
+        asked = self.name.split(":")[1:]
+        precision = [word for word in asked if word in _DTYPES]
+        device = ":".join(word for word in asked if word not in _DTYPES)
+        return ({"device": device} if device else {}) | ({"dtype": precision[0]} if precision else {})
+
+
+def able(kind: str, graph: Graph | None, free: Indices, loss: Cost) -> bool:
+    """Return whether an executor of graphs can make such fits."""
+    if graph is None:
+        return False
+    can_solve = getattr(import_module(OF_GRAPHS[kind]), "can_solve", None)
+    return can_solve is None or bool(can_solve(graph, free, loss))
+
+
+def chosen(name: str, model: BoundModel, kernel: Kernel, *, points: int, free: Indices, loss: Cost) -> Executor:
+    """Return what runs fits of so many points in all, and why.
+
+    The choice of "auto" follows from the work alone: the same call has the same bits, whatever is compiled already.
+
+    Raises
+    ------
+    OptionError
+        If there is no executor of that name.
+    """
+    kind, _, settings = name.partition(":")
+    if kind not in EXECUTORS or (settings and kind != "tensor"):
+        raise OptionError(
+            f"There is no executor {name!r} for many fits",
+            remedy=f'{nearest(kind, list(EXECUTORS))}. "tensor:cuda:float32" names a device and a precision',
+        )
+    plain = Executor("numpy", kernel, model.graph)
+    size = f"{fixed(points, 0)} {'point' if points == 1 else 'points'}"
+    if kind == "numpy":
+        return plain
+    if model.graph is None:
+        return replace(plain, why=f"numpy calls the model for one fit after the other: {_no_graph(model)}")
+    if kind == "auto" and points < COMPILING:
+        return replace(plain, why=f"numpy ran the fits: for {size} nothing is compiled")
+    wanted = "native" if kind == "auto" else kind
+    if not able(wanted, model.graph, free, loss):
+        return replace(plain, why=f"numpy ran the fits: {wanted} has no code for {_too_much(free, loss)}")
+    why = f"native ran the fits: {size} are worth compiling the model" if kind == "auto" else ""
+    return Executor("native" if kind == "auto" else name, kernel, model.graph, why)
+
+
+def _no_graph(model: BoundModel) -> str:
+    return model.fallback.rstrip(".") or "it could not be traced"
+
+
+def _too_much(free: Indices, loss: Cost) -> str:
+    named = "" if loss.name in ("squared", "poisson") else f" and the loss {loss.name}"
+    return f"{count(len(free), 'free parameter')}{named}"

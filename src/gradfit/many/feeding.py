@@ -308,8 +308,10 @@ def dealt(opened: Opened, by: Sequence[str], folder: Path) -> Buckets:
     number = min(-(-total // PORTION), MOST_BUCKETS)
     files = [folder / f"{i:06d}.rows" for i in range(number)]
     sizes = np.zeros(number, dtype=np.int64)
+    none = opened.collected(opened.frame.head(0)).with_row_index(ROW)
     for file in files:
-        file.write_bytes(b"")
+        file.unlink(missing_ok=True)
+        _append(file, none)
     for first in range(0, total, PORTION):
         piece = (
             opened.collected(opened.frame.slice(first, PORTION))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ENDS = 1 << 16  # bytes at either end of a file that are looked at
 _MANIFEST, _LOCK = "run.json", "lock"
+_AS_TEXT = {".csv": 3, ".jsonl": 6}  # bytes for one of a part
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -195,6 +196,8 @@ class Kept:
         ------
         OptionError
             If another run is writing the same output.
+        GradfitError
+            Whatever is raised meanwhile; when nothing is done by then, nothing is left.
         """
         try:
             self.folder.mkdir(exist_ok=True)
@@ -208,9 +211,10 @@ class Kept:
                 )
             try:
                 yield
-            finally:
-                if self.folder.is_dir() and not self.begun:  # nothing to go on with
-                    shutil.rmtree(self.folder, ignore_errors=True)
+            except GradfitError as refused:
+                if not (isinstance(refused, StoppedError) or self.done()):
+                    shutil.rmtree(self.folder, ignore_errors=True)  # there is nothing to go on with
+                raise
 
     def plan(self) -> Plan:
         """Return what the run was asked.
@@ -301,7 +305,7 @@ class Kept:
             return max(needed, 1)
         portions = len(plan.cuts) - (not plan.dealt)
         each = done / len(files) if files else needed
-        return int(each * portions * 2 - done)
+        return int(each * portions * (1 + _AS_TEXT.get(self.out.suffix.lower(), 1)) - done)
 
     def finish(self) -> None:
         """Take the folder out of the way at once, then remove it."""

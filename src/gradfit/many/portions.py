@@ -26,12 +26,9 @@ from gradfit.many.feeding import (
     numbers_of,
     surveyed,
 )
-from gradfit.many.groups import (
-    Groups,
-    _shared,  # pyright: ignore[reportPrivateUsage]  # the same rows must become the same block
-)
+from gradfit.many.groups import Groups
 from gradfit.many.joining import FIRST
-from gradfit.many.rows import BLOCK, Array, Block, Indices, Raw, Source, cleaned, even_places
+from gradfit.many.rows import BLOCK, Array, Block, Source, cleaned, even_places
 from gradfit.many.stack import Stack
 from gradfit.model import BoundModel
 from gradfit.prepare import attached
@@ -191,39 +188,8 @@ class Tables:
         table, _ = attached(table, self.spread.sigma, self.spread.weights)
         kept = next((name for name in table.columns if name.startswith("\0")), None)
         first = begins(frame, self.by)
-        source = Together(
-            table, (), np.arange(table.n), np.append(first, table.n), kept, self.spread.absolute
-        )
+        source = Groups(table, (), np.arange(table.n), np.append(first, table.n), kept, self.spread.absolute)
         return Portion(source, frame[first].select([*self.by, *marks]).rename({ROW: FIRST}, strict=False))
-
-
-class Together(Groups):
-    """Groups whose rows stand together, so that groups of one length are rows of a matrix as they are."""
-
-    def _raw(self, held: tuple[list[Array], Array, Array | None], fits: Indices, length: int) -> Raw:
-        """Return what `Groups` gathers row by row; a quarter of the time of all that a fit takes in machine code."""
-        lengths, m = self.lengths[fits], len(fits)
-        own = int(lengths[0])
-        if (lengths != own).any() or fits[-1] - fits[0] != m - 1:
-            return super()._raw(held, fits, length)
-        rows = slice(int(self.first[fits[0]]), int(self.first[fits[-1] + 1]))
-
-        def matrix(column: Array) -> Array:
-            values = column[rows].reshape(m, own)
-            return (
-                values
-                if own == length
-                else np.hstack([values, np.repeat(values[:, :1], length - own, axis=1)])
-            )
-
-        columns, y, spread = held
-        beyond = None if own == length else np.broadcast_to(np.arange(length) >= own, (m, length))
-        return Raw(
-            [_shared(matrix(c)) for c in columns],
-            matrix(y),
-            None if spread is None else matrix(spread),
-            beyond,
-        )
 
 
 def _few(frame: "DataFrame", by: Sequence[str]) -> "DataFrame":
@@ -431,6 +397,26 @@ class Side:
     def shape(self) -> tuple[int, ...]:
         """How many there are."""
         return (len(self.fits),)
+
+    @property
+    def total(self) -> int:
+        """Points of all of them."""
+        return len(self.fits) * self.stack.points
+
+    @property
+    def scattered(self) -> bool:
+        """False: they are read as they stand."""
+        return False
+
+    @property
+    def total(self) -> int:
+        """Points of all of them."""
+        return len(self.fits) * self.stack.points
+
+    @property
+    def scattered(self) -> bool:
+        """Whether points are gathered first."""
+        return self.stack.scattered
 
     @property
     def keys(self) -> Mapping[str, NDArray[Any]]:

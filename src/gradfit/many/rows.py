@@ -41,6 +41,19 @@ class Block:
     dropped: Indices
     unit: Array
 
+    def __len__(self) -> int:
+        return len(self.fits)
+
+    @property
+    def place(self) -> slice | Indices:
+        """Where its fits stand among all: a slice where they are neighbours."""
+        first, last = int(self.fits[0]), int(self.fits[-1]) + 1
+        return slice(first, last) if last - first == len(self.fits) else self.fits
+
+    def part(self, which: Indices | slice) -> "Block":
+        """Return some of the fits; those of a slice are not copied."""
+        return Block(self.fits[which], self.batch.rows(which), self.dropped[which], self.unit[which])
+
 
 class Source(Protocol):
     """Where the fits come from."""
@@ -53,6 +66,16 @@ class Source(Protocol):
     @property
     def keys(self) -> Mapping[str, NDArray[Any]]:
         """The group columns, one value a fit; empty where fits have no names."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Points of all fits."""
+        ...
+
+    @property
+    def scattered(self) -> bool:
+        """Whether a fit's points stand apart, so that all of them are gathered first."""
         ...
 
     @property
@@ -117,17 +140,14 @@ def cleaned(fits: Indices, raw: Raw, *, absolute: bool, drop: bool, about: str) 
     DataError
         If something is missing and `drop` is false.
     """
-    y = raw.y
-    bad = ~np.isfinite(y)
-    for column in raw.columns:
-        bad |= ~np.isfinite(column)
-    weight = None
-    if raw.spread is not None:
-        with np.errstate(all="ignore"):
-            weight = 1 / raw.spread if absolute else np.sqrt(raw.spread)
-        bad |= ~(np.isfinite(weight) & (raw.spread > 0 if absolute else raw.spread >= 0))
-    lost = bad if raw.beyond is None else bad & ~raw.beyond
-    dropped = np.count_nonzero(lost, axis=1)
+    y, m = raw.y, len(raw.y)
+    size = _size(y)
+    bad = _holes(raw, size, absolute=absolute)
+    weight = None if raw.spread is None else _weights(raw.spread, absolute=absolute)
+    dropped = np.zeros(m, dtype=np.int64)
+    if bad is not None:
+        lost = bad if raw.beyond is None else bad & ~raw.beyond
+        dropped = np.count_nonzero(lost, axis=1)
     if not drop and dropped.any():
         first = int(fits[np.flatnonzero(dropped)[0]])
         raise DataError(
@@ -135,16 +155,48 @@ def cleaned(fits: Indices, raw: Raw, *, absolute: bool, drop: bool, about: str) 
             f"first in fit {first}",
             remedy='missing="drop" leaves such points out of their fits, and counts them',
         )
-    hole = bad if raw.beyond is None else bad | raw.beyond
+    hole = bad if raw.beyond is None else raw.beyond if bad is None else bad | raw.beyond
     columns = tuple(raw.columns)
-    if hole.any():
+    if hole is not None and hole.any():
         weight = np.where(hole, 0.0, 1.0 if weight is None else weight)
         y = np.where(hole, 0.0, y)
         columns = tuple(_filled(c, hole) for c in columns)
-    unit = np.ones(len(y)) if absolute else _units(y)
+        size = _size(y)
+    unit = np.ones(m) if absolute else _units(y, size)
     if (unit != 1).any():
         weight = (1.0 if weight is None else weight) * np.broadcast_to(unit[:, None], y.shape)
     return Block(fits, Batch(columns, np.ascontiguousarray(y), weight), dropped, unit)
+
+
+def _size(y: Array) -> Array:
+    """Return the sum of squares (m,) of each response: in one pass a number that shows what is not finite, or extreme."""
+    with np.errstate(all="ignore"):
+        return np.einsum("mn,mn->m", y, y)
+
+
+def _weights(spread: Array, *, absolute: bool) -> Array:
+    with np.errstate(all="ignore"):
+        return 1 / spread if absolute else np.sqrt(spread)
+
+
+def _holes(raw: Raw, size: Array, *, absolute: bool) -> Mask | None:
+    """Return which points (m, n) hold something that is no number; None where none does."""
+    bad: Mask | None = None
+    shape = raw.y.shape
+    for values in (raw.y, *raw.columns):
+        with np.errstate(all="ignore"):
+            total = size.sum() if values is raw.y else values.sum()
+        if np.isfinite(total):  # what is not finite shows in the sum; the reverse need not be true
+            continue
+        gone = ~np.isfinite(values)
+        if gone.any():
+            bad = np.broadcast_to(gone, shape) if bad is None else bad | gone
+    if raw.spread is not None:
+        weight = _weights(raw.spread, absolute=absolute)
+        gone = ~(np.isfinite(weight) & (raw.spread > 0 if absolute else raw.spread >= 0))
+        if gone.any():
+            bad = np.broadcast_to(gone, shape) if bad is None else bad | gone
+    return bad
 
 
 def _filled(column: Array, hole: Mask) -> Array:
@@ -157,12 +209,14 @@ def _filled(column: Array, hole: Mask) -> Array:
     return np.where(hole, own[:, None], column)
 
 
-def _units(y: Array) -> Array:
-    size = np.max(np.abs(y), axis=1, initial=0.0)
-    plain = (size == 0) | ((size > 1e-100) & (size < 1e100))
-    if plain.all():
-        return np.ones(len(y))
-    return np.where(plain, 1.0, 2.0 ** -np.frexp(np.where(plain, 1.0, size))[1].astype(np.float64))
+def _units(y: Array, size: Array) -> Array:
+    """Return the powers of two (m,) that bring responses of extreme size, known by their squares, to size 1."""
+    unit = np.ones(len(y))
+    which = np.flatnonzero(~((size > 1e-200) & (size < 1e200)))
+    most = np.max(np.abs(y[which]), axis=1, initial=0.0)
+    extreme = ~((most == 0) | ((most > 1e-100) & (most < 1e100)))
+    unit[which[extreme]] = 2.0 ** -np.frexp(most[extreme])[1].astype(np.float64)
+    return unit
 
 
 def even_places(total: int, most: int) -> Indices:

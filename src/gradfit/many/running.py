@@ -1,40 +1,42 @@
 """All fits of one call, block by block: start values, the executor, and a second pass for those that failed."""
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
 
 from gradfit.kernel import Kernel as ColumnKernel
-from gradfit.loss import Loss, standard_deviation
-from gradfit.many.executors import Executor
-from gradfit.many.rows import Array, Block, Indices, Source
+from gradfit.loss import Loss
+from gradfit.many.executors import chosen
+from gradfit.many.lost import MOST, Lost, Part
+from gradfit.many.memory import foresee
+from gradfit.many.rows import BLOCK, Array, Block, Indices, Source
 from gradfit.many.second import (
     alone,
     better,
+    constant,
     failed,
     missing_much,
     neighbours,
-    part,
     single,
     without_effect,
     worth_care,
 )
+from gradfit.many.solving import Solver
 from gradfit.many.starts import Candidates, best_start, candidates, guessed, linear_parameters
 from gradfit.model import BoundModel
-from gradfit.notation import count
+from gradfit.notation import count, fixed
 from gradfit.prepare import Parameters
-from gradfit.solve.batch import (
-    NON_FINITE,
-    SINGULAR,
-    Cost,
-    Ends,
-    Kernel,
-    Settings,
-    residuals_jacobian,
-)
+from gradfit.solve.batch import SINGULAR, Cost, Ends, Kernel, Settings
 from gradfit.solve.problem import ModelProblem
+
+CARE = 300  # fits that are made one by one: about a second
+TURN = 400_000  # numbers of the response that one thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Task:
         Whether observations are counts.
     library : str
         The library model whose guess is used, empty for none.
+    points : int, optional
+        Points of the whole run, where these fits are a part of one: what "auto" goes by.
     """
 
     source: Source
@@ -87,32 +91,79 @@ class Task:
     drop: bool
     seed: int
     library: str
+    points: int | None = None
     how: list[str] = field(default_factory=list[str])
     found: Candidates | None = None
 
     def __post_init__(self) -> None:
         kernel = self.model.kernel("numpy")
         self.kernel: Kernel = kernel if self.model.graph is not None else OneByOne(kernel)
-        self.executor_used = Executor.named(self.executor, self.kernel, self.model.graph)
         self.linear = linear_parameters(self.model, self.parameters)
+        self.executor_used = chosen(
+            self.executor, self.model, self.kernel,
+            points=self.source.total if self.points is None else self.points, free=self.parameters.free,
+            loss=Cost("poisson" if self.counts else self.loss.name),
+        )  # fmt: skip
+        self.solver = Solver(
+            self.executor_used, self.parameters, self.linear, self.loss, self.counts, self.settings
+        )
+        if self.executor_used.why:
+            self.how.append(self.executor_used.why)
 
     def run(self) -> tuple[Ends, Indices]:
-        """Return where all fits ended, and how many points of each were dropped."""
-        m = prod(self.source.shape)
-        ends, dropped = Ends.blank(m, len(self.model.parameters)), np.zeros(m, dtype=np.int64)
+        """Return where all fits ended, and how many points of each were dropped.
+
+        Raises
+        ------
+        DataError
+            If memory will not do.
+        """
+        m, k = prod(self.source.shape), len(self.model.parameters)
+        foresee(m, self._bytes(m, k))
+        ends, dropped, lost = Ends.blank(m, k), np.zeros(m, dtype=np.int64), Lost()
         self._look_for_starts()
-        for block in self.source.blocks(self.model, drop=self.drop):
-            ends.put(block.fits, self._block(block))
-            dropped[block.fits] = block.dropped
+        threads = self._threads
+
+        def one(block: Block) -> None:
+            part = self._block(block, self.solver if threads == 1 else self.solver.alone(), lost)
+            ends.put(block.place, part)
+            dropped[block.place] = block.dropped
+
+        each(self._turns(threads), one, threads)
+        self._again(lost, ends)
         return ends, dropped
+
+    @property
+    def _threads(self) -> int:
+        """How many blocks are made at a time; few points are left to the executor's own threads."""
+        if self.executor_used.kind != "native" or self.source.total < 2 * TURN:
+            return 1
+        return self.settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def _bytes(self, m: int, k: int) -> float:
+        """Return what is needed beside the data: results, start values as they are used, and the blocks under way."""
+        columns = 1 + len(self.model.inputs)
+        block = 8.0 * min(BLOCK, self.source.total) * columns
+        gathered = 8.0 * self.source.total * columns if self.source.scattered else 0.0
+        return m * (16.0 * k + 40.0) + gathered + 4.0 * block
+
+    def _turns(self, threads: int) -> Iterator[Block]:
+        """Return blocks as threads take them; smaller ones where no fit looks at others, which also stay in the cache."""
+        for block in self.source.blocks(self.model, drop=self.drop):
+            if self.found is not None or self.executor_used.kind != "native":
+                yield block
+                continue
+            step = max(1, TURN // block.batch.y.shape[1])
+            for first in range(0, len(block), step):
+                yield block.part(slice(first, first + step))
 
     # ------------------------------------------------------------------ starts
 
-    @property
+    @cached_property
     def unknown(self) -> bool:
         """Whether some fit lacks a start value that no closed form gives."""
         needed = np.setdiff1d(self.parameters.free, self.linear)
-        return bool(np.isnan(self.starts[:, needed]).any())
+        return any(bool(np.isnan(self.starts[:, j]).any()) for j in needed.tolist())
 
     def _look_for_starts(self) -> None:
         if not self.unknown:
@@ -135,7 +186,7 @@ class Task:
         return problem if len(problem.y) > len(free) else None
 
     def _starts(self, block: Block) -> Array:
-        starts = self.starts[block.fits]
+        starts = self.starts[block.place]
         if self.library and self.unknown:
             return guessed(self.library, self.model, block, starts)
         if self.found is None:
@@ -146,31 +197,25 @@ class Task:
 
     # ------------------------------------------------------------------ one block
 
-    def _block(self, block: Block) -> Ends:
+    def _block(self, block: Block, solver: Solver, lost: Lost) -> Ends:
         starts = self._starts(block)
-        ends = self._solved(block, starts)
-        self._apart(block, starts, ends)
+        ends = solver.solved(block, starts)
         if self.unknown:
-            self._other_starts(block, ends)
-        if not self.counts and (not self.loss.robust or self.loss.scale is not None):
-            self._carefully(block, starts, ends)
+            self._other_starts(block, solver, ends)
         self._judge_constant(block, ends)
-        with np.errstate(over="ignore"):
-            ends.rss[:] = ends.rss / block.unit / block.unit
+        which = failed(ends)
+        if len(which):
+            which = which[~constant(block.part(which))]
+            if len(which):
+                lost.add(Part(block.part(which), starts[which], ends.rows(which)))
+        _in_units(block, ends)
         return ends
 
-    def _apart(self, block: Block, starts: Array, ends: Ends) -> None:
-        """Begin failed fits again at the same place, with the linear parameters solved there."""
-        if len(self.linear) and not np.isnan(starts[:, self.linear]).all():
-            starts = starts.copy()
-            starts[:, self.linear] = np.nan
-            self._try(block, failed(ends), starts, ends)
-
-    def _other_starts(self, block: Block, ends: Ends) -> None:
+    def _other_starts(self, block: Block, solver: Solver, ends: Ends) -> None:
         """Begin fits again that failed or miss much, from each answer of the search and from other fits' answers."""
-        given = self.starts[block.fits]
+        given = self.starts[block.place]
         for option in [] if self.found is None else self.found.values:
-            self._try(block, failed(ends), np.where(np.isnan(given), option, given), ends)
+            _try(solver, block, failed(ends), np.where(np.isnan(given), option, given), ends)
         for _ in range(2):
             which = missing_much(block, ends, len(self.parameters.free))
             which, better_starts = neighbours(
@@ -180,19 +225,7 @@ class Task:
                 return
             given_again = given.copy()
             given_again[which] = better_starts
-            self._try(block, which, given_again, ends)
-
-    def _carefully(self, block: Block, starts: Array, ends: Ends) -> None:
-        """Solve the fits by orthogonal factors that squares were too coarse for."""
-        careful = alone(
-            self.model.kernel("numpy"), block, ends, starts,
-            parameters=self.parameters, linear=self.linear, absolute=self.settings.absolute,
-        )  # fmt: skip
-        late = self.settings.max_iterations >= Settings().max_iterations  # a user who gave fewer meant it
-        which = worth_care(self.kernel, block, ends, self.parameters.free, late=late)
-        for i in which.tolist():
-            scale = None if self.loss.scale is None else self.loss.scale * float(block.unit[i])
-            self._keep(np.array([i]), careful(i, replace(self.loss, scale=scale)), ends)
+            _try(solver, block, which, given_again, ends)
 
     def _judge_constant(self, block: Block, ends: Ends) -> None:
         """Call fits of a constant response singular where parameters do nothing there."""
@@ -200,73 +233,90 @@ class Task:
         nonlinear = np.setdiff1d(free, self.linear)
         which, nothing = without_effect(self.kernel, block, ends, free=free, nonlinear=nonlinear)
         ends.status[which] = SINGULAR
-        for row, lost in zip(which.tolist(), nothing, strict=True):
-            ends.stderr[row, free[lost]] = np.nan
+        row, column = np.nonzero(nothing)
+        ends.stderr[which[row], free[column]] = np.nan
 
-    def _try(self, block: Block, which: Indices, starts: Array, ends: Ends) -> None:
-        """Fit some of a block again from other starts (m, k), and keep what is better."""
-        if len(which):
-            self._keep(which, self._solved(part(block, which), starts[which]), ends)
+    # ------------------------------------------------------------------ those that failed
 
-    def _keep(self, which: Indices, again: Ends, ends: Ends) -> None:
-        """Keep what is better of other ends of some fits."""
-        won = better(again, ends.rows(which))
-        ends.put(which[won], again.rows(won))
+    def _again(self, lost: Lost, ends: Ends) -> None:
+        """Make failed fits in NumPy, then with the linear parameters solved at the start, then with the careful solver."""
+        if lost.count > MOST:
+            self.how.append(f"Of {fixed(lost.count, 0)} fits that failed, the first {fixed(MOST, 0)} were tried again")
+        left = CARE
+        for part in lost.together():
+            block, starts, again = part.block, part.starts, part.ends
+            solver, every = self.solver.plain, np.arange(len(block))
+            if self.executor_used.kind != "numpy":
+                _try(solver, block, every, starts, again)
+            if len(self.linear) and not np.isnan(starts[:, self.linear]).all():
+                apart = starts.copy()
+                apart[:, self.linear] = np.nan
+                _try(solver, block, failed(again), apart, again)
+            if not self.counts and (not self.loss.robust or self.loss.scale is not None):
+                left -= self._carefully(part, left)
+            self._judge_constant(block, again)
+            _in_units(block, again)
+            ends.put(block.fits, again)
+        if left < 0:
+            self.how.append(f"{fixed(CARE, 0)} of the fits that failed were made again one by one, the last {fixed(-left, 0)} not")
 
-    # ------------------------------------------------------------------ losses
+    def _carefully(self, part: Part, most: int) -> int:
+        """Solve fits by orthogonal factors that squares were too coarse for, at most so many; return how many could gain."""
+        block, ends = part.block, part.ends
+        careful = alone(
+            self.model.kernel("numpy"), block, ends, part.starts,
+            parameters=self.parameters, linear=self.linear, absolute=self.settings.absolute,
+        )  # fmt: skip
+        late = self.settings.max_iterations >= Settings().max_iterations  # a user who gave fewer meant it
+        which = worth_care(self.kernel, block, ends, self.parameters.free, late=late)
+        for i in which[: max(most, 0)].tolist():
+            scale = None if self.loss.scale is None else self.loss.scale * float(block.unit[i])
+            _keep(np.array([i]), careful(i, replace(self.loss, scale=scale)), ends)
+        return len(which)
 
-    def _solved(self, block: Block, starts: Array) -> Ends:
-        if self.counts:
-            return self._counted(block, starts)
-        if not self.loss.robust:
-            return self._solve(block, starts, Cost())
-        if self.loss.scale is not None:
-            return self._solve(block, starts, Cost(self.loss.name, self.loss.scale * block.unit))
-        ends = self._solve(block, starts, Cost())
-        scale, todo = np.full(len(starts), np.nan), np.flatnonzero(np.isfinite(ends.parameters).all(axis=1))
-        for _ in range(20):
-            new = np.maximum(
-                self.loss.tuning * self._deviation(part(block, todo), ends.parameters[todo]), 1e-300
-            )
-            moved = ~(np.abs(new - scale[todo]) <= 1e-6 * new)
-            scale[todo] = new
-            todo = todo[moved]
-            if not len(todo):
-                break
-            robust = Cost(self.loss.name, scale[todo])
-            ends.put(todo, self._solve(part(block, todo), ends.parameters[todo], robust))
-            todo = todo[np.isfinite(ends.parameters[todo]).all(axis=1)]
-        return ends
 
-    def _deviation(self, block: Block, parameters: Array) -> Array:
-        """Return the robust standard deviation (m,) of the weighted residuals, as a single fit estimates it."""
-        batch, free = block.batch, self.parameters.free
-        residuals = residuals_jacobian(self.kernel, batch, parameters.T.copy(), free)[1]
-        used = np.ones(residuals.shape, dtype=bool)
-        if batch.weight is not None:
-            residuals, used = residuals * batch.weight, np.broadcast_to(batch.weight != 0, used.shape)
-        return np.array(
-            [standard_deviation(row[keep], len(free)) for row, keep in zip(residuals, used, strict=True)]
-        )
+def _in_units(block: Block, ends: Ends) -> None:
+    """Bring what was made small from the units of a block to the user's."""
+    with np.errstate(over="ignore"):
+        ends.rss[:] = ends.rss / block.unit / block.unit
 
-    def _counted(self, block: Block, starts: Array) -> Ends:
-        """Return maximum-likelihood fits; where the model is not positive at the start, it is brought there first."""
-        ends = self._solve(block, starts, Cost("poisson"))
-        lost = np.flatnonzero(ends.status == NON_FINITE)
-        if not len(lost):
-            return ends
-        lost_block = part(block, lost)
-        floor = replace(self.parameters, lower=self.parameters.lower.copy())
-        floor.lower[self.linear] = np.maximum(floor.lower[self.linear], 0.0)
-        squares = self._solve(lost_block, starts[lost], Cost(), floor)
-        level = np.maximum(1e-3 * np.mean(lost_block.batch.y, axis=1), 1e-6)[:, None]
-        near = squares.parameters.copy()
-        near[:, self.linear] = np.maximum(near[:, self.linear], level)
-        ends.put(lost, self._solve(lost_block, near, Cost("poisson")))
-        return ends
 
-    def _solve(self, block: Block, starts: Array, loss: Cost, parameters: Parameters | None = None) -> Ends:
-        known = self.parameters if parameters is None else parameters
-        return self.executor_used.solve(
-            block.batch, starts, parameters=known, loss=loss, settings=self.settings
-        )
+def _try(solver: Solver, block: Block, which: Indices, starts: Array, ends: Ends) -> None:
+    """Fit some of a block again from other starts (m, k), and keep what is better."""
+    if len(which):
+        _keep(which, solver.solved(block.part(which), starts[which]), ends)
+
+
+def _keep(which: Indices, again: Ends, ends: Ends) -> None:
+    """Keep what is better of other ends of some fits."""
+    won = better(again, ends.rows(which))
+    ends.put(which[won], again.rows(won))
+
+
+class _Shared(Iterator[Block]):
+    """Blocks that several threads take in turn."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self._blocks, self._lock = iter(blocks), threading.Lock()
+
+    def __next__(self) -> Block:
+        with self._lock:
+            return next(self._blocks)
+
+
+def each(blocks: Iterable[Block], call: Callable[[Block], None], threads: int) -> None:
+    """Call with every block, on so many threads; blocks are made as they are taken."""
+    if threads == 1:
+        for block in blocks:
+            call(block)
+        return
+    shared = _Shared(blocks)
+
+    def work() -> None:
+        for block in shared:
+            call(block)
+
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(work) for _ in range(threads)]
+        for thread in running:
+            thread.result()

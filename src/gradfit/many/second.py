@@ -47,21 +47,24 @@ def better(new: Ends, old: Ends) -> NDArray[np.bool_]:
     return np.where(same | (new_loss == old_loss), rescued, new_loss < old_loss)
 
 
-def part(block: Block, which: Indices) -> Block:
-    """Return some of the fits of a block."""
-    return Block(block.fits[which], block.batch.rows(which), block.dropped[which], block.unit[which])
-
-
 def constant(block: Block) -> NDArray[np.bool_]:
     """Return which responses (m,) are the same everywhere, to rounding."""
-    low = high = block.batch.y
-    weight = block.batch.weight
-    if weight is not None and not weight.all():
-        hole = np.broadcast_to(weight == 0, low.shape)
-        low, high = np.where(hole, np.inf, low), np.where(hole, -np.inf, high)
-    least, most = low.min(axis=1), high.max(axis=1)
+    y, weight = block.batch.y, block.batch.weight
+    used = None if weight is None or weight.all() else np.broadcast_to(weight != 0, y.shape)
+    maybe = _same(y[:, 0], y[:, -1], 4 * SAME) & _same(y[:, 0], y[:, y.shape[1] // 2], 4 * SAME)
+    if used is not None:  # the first, middle and last points are no points everywhere
+        maybe |= ~(used[:, 0] & used[:, -1] & used[:, y.shape[1] // 2])
+    which = np.flatnonzero(maybe)
+    low = high = y[which]
+    if used is not None:
+        low, high = np.where(used[which], low, np.inf), np.where(used[which], high, -np.inf)
+    maybe[which] = _same(low.min(axis=1), high.max(axis=1), SAME)
+    return maybe
+
+
+def _same(a: Array, b: Array, within: float) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):
-        return most - least <= SAME * np.maximum(np.abs(least), np.abs(most))
+        return np.abs(b - a) <= within * np.maximum(np.abs(a), np.abs(b))
 
 
 def spread_out(block: Block) -> Array:
@@ -166,7 +169,7 @@ def worth_care(kernel: Kernel, block: Block, ends: Ends, free: Indices, *, late:
     lost = np.isin(ends.status, (STALLED, SINGULAR, MAX_ITERATIONS) if late else (STALLED, SINGULAR))
     lost |= (ends.status == NON_FINITE) & (block.unit != 1)
     which = np.flatnonzero(lost)
-    which = which[~constant(part(block, which))] if len(which) else which
+    which = which[~constant(block.part(which))] if len(which) else which
     plain = which[(ends.status[which] == SINGULAR) & (block.unit[which] == 1)]
     if not len(plain):
         return which

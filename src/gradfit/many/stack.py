@@ -80,6 +80,16 @@ class Stack:
         """Number of points of each."""
         return prod(self.grid)
 
+    @property
+    def total(self) -> int:
+        """Points of all fits."""
+        return self.count * self.points
+
+    @property
+    def scattered(self) -> bool:
+        """False: what is no matrix already is copied block by block."""
+        return False
+
     @cached_property
     def kinds(self) -> Mapping[str, str]:
         """Return for each array whether it has a value a "point", a "fit", or for each point of each fit ("both").

@@ -27,6 +27,7 @@ from gradfit.many.running import Task
 from gradfit.many.stack import Stack
 from gradfit.many.starts import Candidates, given_starts, one_per_fit
 from gradfit.model import BoundModel
+from gradfit.notation import count
 from gradfit.outputs import target
 from gradfit.prepare import Parameters, settled
 from gradfit.solve.batch import STATUS, Ends, Settings
@@ -34,6 +35,7 @@ from gradfit.solve.batch import STATUS, Ends, Settings
 if TYPE_CHECKING:
     from polars import DataFrame
 
+RESULTS = ("rss", "points", "missing", "iterations", "status")  # columns beside keys and parameters
 WATCHED = 16  # files that are looked at again before each portion; of more, before the end
 SHOWN = 1 << 18  # fits that findings and quantiles are made from, evenly chosen among more
 
@@ -93,6 +95,7 @@ def write_many(
         If an argument or the data cannot be used.
     """
     began = time.perf_counter()
+    job = replace(job, by=tuple(dict.fromkeys(job.by)))
     checked(job.missing, job.max_iterations, job.seed, job.threads)
     kept = Kept(target(job.out, force=force or resume))
     ending(kept.out)
@@ -228,8 +231,9 @@ class Run:
         }
         fixed = {name: float(values[0]) for name, values in own.items()}
         parameters = settled(model, scalars(job.start), job.bounds, fixed)
+        _check_names(job.by, model.parameters)
         start = scalars(job.start) if isinstance(job.start, Mapping) else job.start
-        sample = _part(job, source, model, parameters, start=start)
+        sample = _part(job, source, model, parameters, start=start, points=sum(portions.rows))
         if plan is None:
             found = sample.search()
             starts = None if found is None else [_plain(row) for row in found.values]
@@ -239,7 +243,7 @@ class Run:
                 inputs=inputs,
                 starts=starts,
                 searched=0 if found is None else found.searched,
-                how=sample.how,
+                how=[*layout.how, *sample.how],
             )
         elif plan.starts is not None:
             sample.found = Candidates(np.array(plan.starts, dtype=np.float64), plan.searched)
@@ -315,9 +319,16 @@ class Run:
         names = sample.model.parameters
         if source is None:
             return _rows(portion.keys, Ends.blank(0, len(names)), np.zeros(0, dtype=np.int64), names)
-        part = _part(self.job, source, sample.model, sample.parameters, start=self.job.start)
+        part = _part(
+            self.job, source, sample.model, sample.parameters, start=self.job.start, points=sample.points or 0
+        )
         part.found = sample.found
-        ends, dropped = part.run()
+        try:
+            ends, dropped = part.run()
+        except DataError as refused:
+            begin = " and ".join(f"{name} {value}" for name, value in portion.keys.row(0, named=True).items())
+            told = refused.message.removesuffix(".")
+            raise DataError(f"{told}, counted from {begin}", remedy=refused.remedy) from refused
         if isinstance(self.portions, Stacks):
             self.portions.release()
         return _rows(portion.keys, ends, dropped, names)
@@ -332,8 +343,14 @@ def _portions(job: Job, table: Opened | Stack, kept: Kept, plan: Plan | None) ->
     columns = job.columns
     names = columns.of(table)
     if plan is None:
-        feed, cuts, fits = cut(table, job.by, names, kept.folder)
+        try:
+            feed, cuts, fits = cut(table, job.by, names, kept.folder)
+        except OSError as refused:
+            kept.stopped(refused, needed=sum(file.stat().st_size for file in table.files))
         layout = replace(empty, cuts=cuts, dealt=isinstance(feed, Buckets), fits=fits)
+        if layout.dealt:
+            told = f"Rows of one group stood apart in {table.about}, so all rows were dealt to {count(len(cuts), 'file')} first"
+            layout = replace(layout, how=[told])
     else:
         feed = cut_again(table, job.by, names, kept.folder, cuts=plan.cuts, dealt_before=plan.dealt)
         layout = plan
@@ -345,7 +362,9 @@ def _portions(job: Job, table: Opened | Stack, kept: Kept, plan: Plan | None) ->
     return tables, layout
 
 
-def _part(job: Job, source: Source, model: BoundModel, parameters: Parameters, *, start: object) -> Part:
+def _part(
+    job: Job, source: Source, model: BoundModel, parameters: Parameters, *, start: object, points: int
+) -> Part:
     """Return the fits of a source, before any is made."""
     m = prod(source.shape)
     cost, counts = cost_of(job.loss, job.spread)
@@ -355,8 +374,25 @@ def _part(job: Job, source: Source, model: BoundModel, parameters: Parameters, *
     return Part(
         source=source, model=model, parameters=parameters, starts=starts, loss=cost, counts=counts, executor=job.executor,
         settings=Settings(max_iterations=job.max_iterations, absolute=job.spread.absolute, threads=job.threads),
-        drop=job.missing == "drop", seed=job.seed, library=library_name(job.model),
+        drop=job.missing == "drop", seed=job.seed, library=library_name(job.model), points=points,
     )  # fmt: skip
+
+
+def _check_names(by: Sequence[str], parameters: Sequence[str]) -> None:
+    """Refuse keys that have the name of a result.
+
+    Raises
+    ------
+    OptionError
+        If one has.
+    """
+    results = {*RESULTS, *parameters, *(f"{name}_stderr" for name in parameters)}
+    for name in by:
+        if name in results:
+            raise OptionError(
+                f"The key column {name} has the name of a column of the results",
+                remedy="Rename it in the input",
+            )
 
 
 def _plain(row: Array) -> list[float | None]:

@@ -440,6 +440,7 @@ class Code:
         with self.at.goto_entry_block():
             place = self.at.alloca(self.scalar, size=count)
             place.align = 64
+            place.type = ir.PointerType()  # of whatever is stored there: a number, or several side by side
         return place
 
     def element(self, address: "str | ir.Value", index: "ir.Value | int") -> "ir.Value":

@@ -1,10 +1,15 @@
-"""Small symmetric systems, written out: Cholesky's factor of JᵀJ with a unit diagonal, and steps from it."""
+"""Small symmetric systems: Cholesky's factor of JᵀJ, and steps from it; written out, or as loops where they are larger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from gradfit.native.code import Code, Lanes
 from gradfit.native.sums import triangle
 
+if TYPE_CHECKING:
+    from llvmlite import ir
+
+Term = Callable[["ir.Value"], tuple[Lanes, Lanes]]
 Triangle = dict[tuple[int, int], Lanes]  # the lower one, with i >= j
 
 
@@ -72,3 +77,106 @@ def inverted(low: Triangle, inverse: Sequence[Lanes]) -> Triangle:
             rest = half[k, i].times(half[k, j], rest)
         out[i, j] = rest
     return out
+
+
+# ---------------------------------------------------------------------------- either way
+
+WRITTEN_OUT = 12  # unknowns; the code of a solve grows with their cube
+
+
+def solution(code: Code, matrix: Triangle, right: Sequence[Lanes]) -> list[Lanes]:
+    """Return x with matrix x = right; NaN where the matrix is not positive definite."""
+    count = len(right)
+    if count <= WRITTEN_OUT:
+        return solved(*cholesky(code, matrix, count), right)
+    loops = _Loops(code, matrix, count)
+    return loops.solved(right)
+
+
+def inverse_diagonal(code: Code, matrix: Triangle, count: int) -> list[Lanes]:
+    """Return the diagonal of the inverse matrix."""
+    if count <= WRITTEN_OUT:
+        whole = inverted(*cholesky(code, matrix, count))
+        return [whole[j, j] for j in range(count)]
+    return _Loops(code, matrix, count).inverse_diagonal()
+
+
+class _Loops:
+    """Cholesky's factor in memory, element (i, j) at row i of `count`; the diagonal holds the reciprocals of L's."""
+
+    def __init__(self, code: Code, matrix: Triangle, count: int) -> None:
+        self.code, self.count = code, count
+        self.lanes = matrix[0, 0].lanes
+        self.low, self.x = code.room(count * count * self.lanes), code.room(count * self.lanes)
+        for (i, j), value in matrix.items():
+            self._store(self.low, code.whole_number(i * count + j), value)
+        self._factorise()
+
+    def _load(self, array: "ir.Value", place: "ir.Value") -> Lanes:
+        return self.code.load(array, self.code.product(place, self.lanes), lanes=self.lanes)
+
+    def _store(self, array: "ir.Value", place: "ir.Value", value: Lanes) -> None:
+        self.code.store(array, self.code.product(place, self.lanes), value)
+
+    def _place(self, i: "ir.Value", j: "ir.Value") -> "ir.Value":
+        return self.code.plus(self.code.product(i, self.count), j)
+
+    def _less(self, start: Lanes, first: "ir.Value | int", last: "ir.Value", term: "Term") -> Lanes:
+        """Return start minus the products that `term` names for k = first … last - 1."""
+        total = self.code.cell(start)
+        with self.code.loop(first, last) as k:
+            a, b = term(k)
+            total.set((-a).times(b, total.get()))
+        return total.get()
+
+    def _factorise(self) -> None:
+        code = self.code
+        with code.loop(0, self.count) as i:
+            with code.loop(0, i) as j:
+                place = self._place(i, j)
+                rest = self._less(self._load(self.low, place), 0, j, lambda k: self._pair(i, j, k))
+                self._store(self.low, place, rest * self._load(self.low, self._place(j, j)))
+            place = self._place(i, i)
+            rest = self._less(self._load(self.low, place), 0, i, lambda k: self._pair(i, i, k))
+            self._store(self.low, place, 1.0 / code.intrinsic("sqrt", rest))
+
+    def _pair(self, i: "ir.Value", j: "ir.Value", k: "ir.Value") -> tuple[Lanes, Lanes]:
+        return self._load(self.low, self._place(i, k)), self._load(self.low, self._place(j, k))
+
+    def _with_x(self, row: "ir.Value", column: "ir.Value", k: "ir.Value") -> tuple[Lanes, Lanes]:
+        return self._load(self.low, self._place(row, column)), self._load(self.x, k)
+
+    def solved(self, right: Sequence[Lanes]) -> list[Lanes]:
+        """Return x with L Lᵀ x = right."""
+        code, count = self.code, self.count
+        for place, value in enumerate(right):
+            self._store(self.x, code.whole_number(place), value)
+        with code.loop(0, count) as i:
+            rest = self._less(self._load(self.x, i), 0, i, lambda k: self._with_x(i, k, k))
+            self._store(self.x, i, rest * self._load(self.low, self._place(i, i)))
+        with code.loop(0, count) as back:
+            i = code.at.sub(code.whole_number(count - 1), back)
+            rest = self._less(
+                self._load(self.x, i),
+                code.plus(i, 1),
+                code.whole_number(count),
+                lambda k: self._with_x(k, i, k),
+            )
+            self._store(self.x, i, rest * self._load(self.low, self._place(i, i)))
+        return [self._load(self.x, code.whole_number(place)) for place in range(count)]
+
+    def inverse_diagonal(self) -> list[Lanes]:
+        """Return the squared lengths of the columns of L⁻¹."""
+        code, count = self.code, self.count
+        out = code.room(count * self.lanes)
+        with code.loop(0, count) as j:
+            first = self._load(self.low, self._place(j, j))
+            self._store(self.x, j, first)
+            total = code.cell(first * first)
+            with code.loop(code.plus(j, 1), count) as i:
+                rest = self._less(code.constant(0.0, self.lanes), j, i, lambda k: self._with_x(i, k, k))
+                value = rest * self._load(self.low, self._place(i, i))
+                self._store(self.x, i, value)
+                total.set(value.times(value, total.get()))
+            self._store(out, j, total.get())
+        return [self._load(out, code.whole_number(j)) for j in range(count)]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from gradfit.graph import Graph
 from gradfit.native.code import Cell, Code, Lanes, Truth
 from gradfit.native.evaluate import Evaluation
-from gradfit.native.linear import Triangle, by_place, cholesky, inverted, solved
-from gradfit.native.sums import Sums, triangle, wanted
+from gradfit.native.linear import Triangle, by_place, inverse_diagonal, solution
+from gradfit.native.sums import ROBUST, Sums, triangle, wanted
 
 if TYPE_CHECKING:
     from llvmlite import ir
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FITS = 8  # in lock-step
 CONVERGED, MAX_ITERATIONS, NON_FINITE, STALLED = 0, 1, 4, 5  # as in solve.batch.STATUS
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e16
+ROUNDING = {64: 1e-11, 32: 1e-4}  # share of the cost that may be lost to rounding
 TRUSTED = 1e-6  # damping up to which a short step means a minimum
 
 
@@ -42,9 +43,11 @@ class Shape:
     bounded : bool
         Whether the free parameters have bounds.
     cost : str
-        "squared" or "poisson".
+        "squared", "poisson" or a robust one.
     lead : bool
         Whether the first step solves the linear parameters for the others as they are.
+    real : {64, 32}
+        Bits of all numbers.
     """
 
     free: tuple[int, ...]
@@ -54,6 +57,7 @@ class Shape:
     bounded: bool
     cost: str
     lead: bool
+    real: int = 64
 
     @property
     def per_point(self) -> int:
@@ -72,6 +76,7 @@ class Present:
     scale: list[Lanes]
     damping: Lanes
     growth: Lanes
+    flat: Truth  # where a refused step had promised no more than the cost's rounding
 
 
 class Rows:
@@ -81,7 +86,7 @@ class Rows:
         pairs = len(triangle(free))
         sizes = {
             "trial": count, "best": free, "gradient": free, "scale": free, "gram": pairs, "cost": 1, "promised": 1,
-            "damping": 1, "growth": 1, "steps": 1, "floor": 1,
+            "damping": 1, "growth": 1, "steps": 1, "floor": 1, "tuning": 1,
         }  # fmt: skip
         self.place: dict[str, int] = {}
         self.total = 0
@@ -102,6 +107,7 @@ POINTERS = (
     "starts",
     "lower",
     "upper",
+    "scales",
     "order",
     "out",
     "gram",
@@ -114,7 +120,7 @@ REALS = ("tolerance", "damping")
 class ManyFits:
     """Writes `fit_range` and `errors` of one graph.
 
-    fit_range(shared, inputs, observed, weights, starts, lower, upper, order, out, gram, scratch,
+    fit_range(shared, inputs, observed, weights, starts, lower, upper, scales, order, out, gram, scratch,
               points, fits, stride, first, last, room, depth, most, tolerance, damping)
     fits the places first … last of `order`, whose entries are rows of the data. Shared inputs are (points) each, the
     other `inputs`, and own weights, (fits, points) each; starts (fits, k), or (k) with a stride of 0. It writes out[quantity, place - first] in rows of `room`: the k
@@ -174,6 +180,7 @@ class ManyFits:
             pointers=POINTERS,
             numbers=(*NUMBERS, "lane", "place"),
             reals=REALS,
+            real=self.shape.real,
             inner=True,
         )
         lane, place, points = code.number("lane"), code.number("place"), code.number("points")
@@ -209,7 +216,7 @@ class ManyFits:
         state, infinite = self._part(code, "state"), code.constant(float("inf"))
         first = {
             "cost": infinite, "promised": infinite, "damping": code.argument("damping"), "growth": code.constant(4.0),
-            "steps": code.constant(0.0), "floor": size * 1e-28,
+            "steps": code.constant(0.0), "floor": size * 1e-28, "tuning": self._scale(code, fit),
         }  # fmt: skip
         for name, value in first.items():
             code.store(state, code.plus(self.rows.at(name), lane), value)
@@ -228,11 +235,22 @@ class ManyFits:
             value = code.load("starts", code.plus(code.product(fit, code.number("stride")), j))
             code.store(state, code.plus(self.rows.at("best", place), lane), value)
 
+    def _scale(self, code: Code, fit: "ir.Value") -> Lanes:
+        return code.load("scales", fit) if self.shape.cost in ROBUST else code.constant(1.0)
+
     # ------------------------------------------------------------------ sums over the points
 
     def _write_evaluate(self) -> "ir.Function":
         """Cost, Jᵀr and JᵀJ of all lanes at their trial parameters."""
-        code = Code(self.module, "evaluate", pointers=POINTERS, numbers=NUMBERS, reals=REALS, inner=True)
+        code = Code(
+            self.module,
+            "evaluate",
+            pointers=POINTERS,
+            numbers=NUMBERS,
+            reals=REALS,
+            real=self.shape.real,
+            inner=True,
+        )
         code.function.attributes.add("noinline")
         state, totals = self._part(code, "state"), self._part(code, "sums")
         for q in range(0, FITS, self.width):
@@ -241,15 +259,16 @@ class ManyFits:
                 [code.load(state, self.rows.at("trial", j) + q, lanes=self.width) for j in range(self.count)]
             )
             sums = Sums(code, self.graph, self.free, evaluation, cost=self.shape.cost)
+            scale = code.load(state, self.rows.at("tuning") + q, lanes=self.width)
             with code.loop(0, code.number("points")) as i:
-                self._add_point(evaluation, sums, i, q)
+                self._add_point(sums, i, q=q, scale=scale)
             for k, number in enumerate(sums.totals(evaluation.settled, joined=False).all()):
                 code.store(totals, k * FITS + q, number)
         code.finish()
         return code.function
 
-    def _add_point(self, evaluation: Evaluation, sums: Sums, i: "ir.Value", q: int) -> None:
-        code = evaluation.code
+    def _add_point(self, sums: Sums, i: "ir.Value", *, q: int, scale: Lanes) -> None:
+        evaluation, code = sums.evaluation, sums.code
         at = code.plus(code.product(i, FITS), q)
         columns: list[Lanes] = []
         for k in range(self.inputs):
@@ -268,13 +287,21 @@ class ManyFits:
             weight = code.spread(code.load("weights", i), self.width)
         if weight is not None:
             there = ~weight.same(0.0)
-        sums.add(evaluation.at(columns), observed, weight=weight, there=there)
+        sums.add(evaluation.at(columns), observed, weight=weight, there=there, scale=scale)
 
     # ------------------------------------------------------------------ the walk
 
     def _write_advance(self) -> "ir.Function":
         """Take or refuse the trial points, and make the next; returns the lanes that ended, and writes which converged."""
-        code = Code(self.module, "advance", pointers=POINTERS, numbers=NUMBERS, reals=REALS, inner=True)
+        code = Code(
+            self.module,
+            "advance",
+            pointers=POINTERS,
+            numbers=NUMBERS,
+            reals=REALS,
+            real=self.shape.real,
+            inner=True,
+        )
         ended = code.cell(code.whole_number(0))
         index = self._part(code, "index")
         code.store_whole(index, FITS, 0)
@@ -293,10 +320,10 @@ class ManyFits:
         trial, promised = self._step(code, q, at)
         steps = self._load(code, q, "steps") + 1.0
         small = promised <= code.argument("tolerance", lanes) * at.cost + self._load(code, q, "floor")
-        trusted = at.damping <= TRUSTED
+        done = (small | at.flat) & (at.damping <= TRUSTED)
         most = Lanes(code, code.at.sitofp(code.number("most"), code.scalar))
         over = (steps >= code.spread(most, lanes)) | (at.damping > MOST_DAMPING)
-        damping = (small & ~trusted).pick(at.damping * 0.01, at.damping)
+        damping = (small & ~done).pick(at.damping * 0.01, at.damping)
         kept = {
             "best": at.best, "gradient": at.gradient, "scale": at.scale, "gram": at.gram, "cost": [at.cost],
             "promised": [promised], "damping": [damping], "growth": [at.growth], "steps": [steps],
@@ -307,7 +334,7 @@ class ManyFits:
         for name, values in kept.items():
             for j, value in enumerate(values):
                 code.store(state, self.rows.at(name, j) + q, value)
-        return small & trusted, over
+        return done, over
 
     def _load(self, code: Code, q: int, name: str, j: int = 0) -> Lanes:
         return code.load(self._part(code, "state"), self.rows.at(name, j) + q, lanes=self.width)
@@ -330,6 +357,8 @@ class ManyFits:
         poor = (gain < promised * 0.25) & (promised < float("inf"))
         taken = (gain > promised * 0.75).pick(less, poor.pick(damping * 4.0, damping))
 
+        flat = ~good & (promised <= before * ROUNDING[self.shape.real])
+
         def chosen(name: str, values: Sequence[Lanes]) -> list[Lanes]:
             return [good.pick(value, self._load(code, q, name, j)) for j, value in enumerate(values)]
 
@@ -342,8 +371,9 @@ class ManyFits:
             gradient=chosen("gradient", new[1 : 1 + f]),
             gram=gram,
             scale=[(own > old).pick(own, old) for own, old in zip(length, scale, strict=True)],
-            damping=good.pick(taken, damping * growth),
+            damping=good.pick(taken, flat.pick(damping * 0.01, damping * growth)),
             growth=good.pick(4.0, growth * 2.0),
+            flat=flat,
         )
 
     def _step(self, code: Code, q: int, at: Present) -> tuple[list[Lanes], Lanes]:
@@ -387,7 +417,9 @@ class ManyFits:
     # ------------------------------------------------------------------ all fits of a range
 
     def _write_range(self) -> None:
-        code = Code(self.module, "fit_range", pointers=POINTERS, numbers=NUMBERS, reals=REALS)
+        code = Code(
+            self.module, "fit_range", pointers=POINTERS, numbers=NUMBERS, reals=REALS, real=self.shape.real
+        )
         arguments = list(code.arguments.values())
         index = self._part(code, "index")
         todo, live = code.cell(code.number("first")), code.cell(code.whole_number(0))
@@ -465,7 +497,13 @@ class ManyFits:
     # ------------------------------------------------------------------ standard errors
 
     def _write_errors(self) -> None:
-        code = Code(self.module, "errors", pointers=("gram", "out"), numbers=("depth", "room", "count"))
+        code = Code(
+            self.module,
+            "errors",
+            pointers=("gram", "out"),
+            numbers=("depth", "room", "count"),
+            real=self.shape.real,
+        )
         f, depth, room = len(self.free), code.number("depth"), code.number("room")
         with code.loop(0, code.number("count"), step=self.width) as i:
             flat = [
@@ -475,9 +513,9 @@ class ManyFits:
             gram = by_place(flat, f)
             norm = [code.intrinsic("sqrt", gram[j, j]) for j in range(f)]
             unit = {(a, b): gram[a, b] / (norm[a] * norm[b]) for a, b in self.pairs}
-            spread = inverted(*cholesky(code, unit, f))
+            spread = inverse_diagonal(code, unit, f)
             for j in range(f):
-                code.store("out", code.plus(code.product(room, j), i), spread[j, j] / (norm[j] * norm[j]))
+                code.store("out", code.plus(code.product(room, j), i), spread[j] / (norm[j] * norm[j]))
         code.finish()
 
 
@@ -493,7 +531,6 @@ def _without(
     code: Code, matrix: Triangle, gradient: Sequence[Lanes], held: Sequence[Truth | None]
 ) -> tuple[list[Lanes], list[Lanes]]:
     """Return the step that leaves held parameters where they are, and the gradient without theirs."""
-    count = len(gradient)
     part: Triangle = {}
     for (i, j), value in matrix.items():
         out = value
@@ -501,4 +538,4 @@ def _without(
             out = h.pick(1.0 if i == j else 0.0, out)
         part[i, j] = out
     right = [g if h is None else h.pick(0.0, g) for h, g in zip(held, gradient, strict=True)]
-    return [-s for s in solved(*cholesky(code, part, count), right)], right
+    return [-s for s in solution(code, part, right)], right

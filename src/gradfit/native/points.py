@@ -8,7 +8,7 @@ import ctypes
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from gradfit.graph import Graph
 from gradfit.native.code import Cell, Code, Lanes, Truth
 from gradfit.native.compiled import lanes, library
-from gradfit.native.elementary import FUNCTIONS
 from gradfit.native.evaluate import Evaluation, Value
-from gradfit.native.sums import Point, Sums, triangle, wanted
+from gradfit.native.sums import Sums, triangle, wanted
 
 if TYPE_CHECKING:
     from llvmlite import ir
@@ -26,86 +25,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 BLOCK = 4096  # rows of one partial sum: so many additions in a row cost a few units of the last place
+CONVERTED = (
+    16 * BLOCK
+)  # rows of other numbers that become ones of 64 bits at a time, in the second-level cache
 MOST_FREE = 12  # sums are written out: their code grows with the square
 TURNS = 2  # points of a lane in one turn of the loop, so that the latency of one hides behind the other
-
-
-class _Costed(Sums):
-    """Sums of points whose residuals cost less than their square where they are large.
-
-    The gradient is that of the loss, and the curvature is its own where that is positive, as in `loss.linearised`.
-    """
-
-    def __init__(
-        self,
-        code: Code,
-        graph: Graph,
-        free: Sequence[int],
-        evaluation: Evaluation,
-        *,
-        loss: str,
-        scale: Lanes,
-    ) -> None:
-        super().__init__(code, graph, free, evaluation)
-        self._rho = _ROBUST[loss]
-        self._scale = scale
-
-    def _seen(self, point: Point) -> Point:
-        """Return what the loss makes of a point of a sum of squares."""
-        z = point.cost / (self._scale * self._scale)
-        rho, first, second = self._rho(z)
-        bend = first + 2.0 * second * z
-        weight = (bend > first * 0.1).pick(bend, first)
-        weight = (weight > 1e-24).pick(weight, 1e-24)
-        left = {c: core * weight for c, core in point.left.items()}
-        return Point(rho * self._scale * self._scale, point.residual * first, left, point.right)
-
-    def add(
-        self,
-        values: Mapping[int, Value],
-        observed: Lanes,
-        *,
-        weight: Lanes | None = None,
-        there: Truth | None = None,
-    ) -> None:
-        """Add a point in each lane."""
-        number = self.evaluation.number
-        residual = number(values, self.graph.value) - observed
-        cores = {c: number(values, c) for c in self._first}
-        point = Point(residual * residual, residual, cores, cores)
-        point = self._seen(point if weight is None else point.times(weight, weight))
-        point = point if there is None else point.where(there)
-        self._cost.set(self._cost.get() + point.cost)
-        for c, cell in self._first.items():
-            cell.set(point.residual.times(point.right[c], cell.get()))
-        for (a, b), cell in self._second.items():
-            cell.set(point.left[a].times(point.right[b], cell.get()))
-
-
-def _soft_l1(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    t = 1.0 + z
-    root = FUNCTIONS["sqrt"](t)
-    return (root - 1.0) * 2.0, 1.0 / root, -0.5 / (root * t)
-
-
-def _huber(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    inside = z <= 1.0
-    root = FUNCTIONS["sqrt"](inside.pick(1.0, z))
-    rho, first = inside.pick(z, root * 2.0 - 1.0), inside.pick(1.0, 1.0 / root)
-    return rho, first, inside.pick(0.0, -0.5 / (root * root * root))
-
-
-def _cauchy(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    first = 1.0 / (1.0 + z)
-    return FUNCTIONS["log1p"](z), first, -(first * first)
-
-
-def _bisquare(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    t = (z >= 1.0).pick(0.0, 1.0 - z)
-    return (1.0 - t * t * t) / 3.0, t * t, -2.0 * t
-
-
-_ROBUST = {"soft_l1": _soft_l1, "huber": _huber, "cauchy": _cauchy, "bisquare": _bisquare}
 
 
 class _Exact:
@@ -183,6 +107,7 @@ class _Writer:
         self.graph, self.free, self.loss, self.precise = graph, tuple(free), loss, precise
         self.columns = [f"x{k}" for k in range(len(graph.variables))] + ["y"] + ["weight"] * weighted
         self.weighted, self.width = weighted, min(lanes(), 8)
+        self.scale: Lanes | None = None  # of a robust loss
         pointers = (*self.columns, "parameters", "out")
         self.code = Code(module, "sums", pointers=pointers, numbers=("rows",))
 
@@ -192,11 +117,12 @@ class _Writer:
         evaluation = Evaluation(code, self.graph, wanted(self.graph, self.free), self.width)
         count = len(self.graph.parameters)
         evaluation.settle([code.load("parameters", j) for j in range(count)])
-        scale = code.load("parameters", count, lanes=1) if self.loss != "squared" else None
+        if self.loss != "squared":
+            self.scale = code.spread(code.load("parameters", count), self.width)
         rows = code.number("rows")
         place = code.cell(code.whole_number(0))
         with code.loop(0, rows, step=BLOCK) as start:
-            sums = self._begin(evaluation, scale)
+            sums = self._begin(evaluation)
             left = code.at.sub(rows, start)
             stop = code.at.select(
                 code.at.icmp_signed("<", left, code.whole_number(BLOCK)), left, code.whole_number(BLOCK)
@@ -214,24 +140,19 @@ class _Writer:
             place.put(self._store(sums, evaluation, place.integer()))
         code.finish()
 
-    def _begin(self, evaluation: Evaluation, scale: Lanes | None) -> Sums | _Exact:
+    def _begin(self, evaluation: Evaluation) -> Sums | _Exact:
         if self.precise:
             return _Exact(self.code, self.graph, self.free, evaluation)
-        if scale is None:
-            return Sums(self.code, self.graph, self.free, evaluation)
-        return _Costed(
-            self.code,
-            self.graph,
-            self.free,
-            evaluation,
-            loss=self.loss,
-            scale=self.code.spread(scale, self.width),
-        )
+        return Sums(self.code, self.graph, self.free, evaluation, cost=self.loss)
 
     def _add(self, sums: Sums | _Exact, evaluation: Evaluation, row: "ir.Value", there: Truth | None) -> None:
         read = {name: self.code.load(name, row, lanes=self.width) for name in self.columns}
         values = evaluation.at([read[name] for name in self.columns if name not in ("y", "weight")])
-        sums.add(values, read["y"], weight=read["weight"] if self.weighted else None, there=there)
+        weight = read["weight"] if self.weighted else None
+        if isinstance(sums, _Exact):
+            sums.add(values, read["y"], weight=weight, there=there)
+            return
+        sums.add(values, read["y"], weight=weight, there=there, scale=self.scale)
 
     def _store(self, sums: Sums | _Exact, evaluation: Evaluation, place: "ir.Value") -> "ir.Value":
         """Write the sums of a block, and return where those of the next one go."""
@@ -294,18 +215,27 @@ class PointSums:
         """Return them; the last ones stay in memory."""
         return PointSums(graph, free, weighted=weighted, loss=loss, precise=precise)
 
-    def __call__(self, columns: Sequence[Array], parameters: Array, out: Array) -> None:
+    def __call__(self, columns: Sequence[NDArray[Any]], parameters: Array, out: Array) -> None:
         """Write the sums of each block of rows.
 
         Parameters
         ----------
         columns : sequence of (n,)
-            Inputs, observed values and, if there are any, weights: contiguous numbers of 64 bits.
+            Inputs, observed values and, if there are any, weights. Contiguous numbers of 64 bits are read where they lie,
+            others are converted some blocks at a time.
         parameters : (k,) or (k + 1,)
             All of them; with a robust loss its scale at the end.
         out : (ceil(n / BLOCK), *shape)
             The sums: cost, gradient and the lower triangle of JᵀJ; if precise, each as (sum, what rounding took) by lanes.
         """
+        if all(c.dtype == np.float64 and c.flags.c_contiguous and c.dtype.isnative for c in columns):
+            self._add(columns, parameters, out)
+            return
+        for start in range(0, len(columns[-1]), CONVERTED):
+            part = [np.ascontiguousarray(c[start : start + CONVERTED], dtype=np.float64) for c in columns]
+            self._add(part, parameters, out[start // BLOCK :])
+
+    def _add(self, columns: Sequence[Array], parameters: Array, out: Array) -> None:
         rows = len(columns[-1])
         whole = rows - rows % BLOCK
         address, where = parameters.ctypes.data, out.ctypes.data

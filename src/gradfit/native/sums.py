@@ -1,6 +1,6 @@
 """The sums over points that a Gauss-Newton step needs, kept while the points go by: no Jacobian is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradfit.graph import Graph
@@ -79,6 +79,51 @@ def _poisson(value: Lanes, observed: Lanes, cores: Mapping[int, Lanes]) -> Point
     return Point(cost, 1.0 - observed * inverse, left, cores)
 
 
+def _robust(point: Point, rho: "Rho", scale: Lanes) -> Point:
+    """Return the point of the least-squares problem with a robust cost's gradient and, where positive, its curvature.
+
+    Triggs et al. (1999), Bundle adjustment, sec. 4.3: as `loss.Loss.linearised`.
+    """
+    ratio = point.residual / scale
+    z = ratio * ratio
+    cost, first, second = rho(z)
+    bend = z.times(second * 2.0, first)
+    bend = (bend > first * 0.1).pick(bend, first)
+    bend = (bend > 1e-24).pick(bend, 1e-24)
+    left = {c: core * bend for c, core in point.left.items()}
+    return Point(cost * scale * scale, point.residual * first, left, point.right)
+
+
+def _soft_l1(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    t = 1.0 + z
+    root = 1.0 / FUNCTIONS["sqrt"](t)
+    return 2.0 * z * root / (1.0 + root), root, root / t * -0.5
+
+
+def _huber(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    inside = z <= 1.0
+    root = FUNCTIONS["sqrt"](inside.pick(1.0, z))
+    far = 1.0 / root
+    return inside.pick(z, 2.0 * root - 1.0), inside.pick(1.0, far), inside.pick(0.0, far * far * far * -0.5)
+
+
+def _cauchy(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    far = 1.0 / (1.0 + z)
+    return FUNCTIONS["log1p"](z), far, -(far * far)
+
+
+def _bisquare(z: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    t = (z < 1.0).pick(1.0 - z, 0.0)
+    return (1.0 - t * t * t) / 3.0, t * t, t * -2.0
+
+
+Rho = Callable[[Lanes], tuple[Lanes, Lanes, Lanes]]
+#: name -> rho(z) and its two derivatives, as in gradfit.loss
+ROBUST: Mapping[str, Rho] = {
+    "soft_l1": _soft_l1, "huber": _huber, "cauchy": _cauchy, "bisquare": _bisquare,
+}  # fmt: skip
+
+
 class Sums:
     """Sums under way in one function: rᵀr, and products of residuals and the cores of derivatives.
 
@@ -105,6 +150,7 @@ class Sums:
         *,
         weight: Lanes | None = None,
         there: Truth | None = None,
+        scale: Lanes | None = None,
     ) -> None:
         """Add a point in each lane.
 
@@ -116,6 +162,8 @@ class Sums:
             Multiplies the residual.
         there : Truth, optional
             Lanes that hold a point; the others add nothing, whatever is in them.
+        scale : Lanes, optional
+            Of a robust cost: residuals beyond it count less.
         """
         number = self.evaluation.number
         value = number(values, self.graph.value)
@@ -124,6 +172,8 @@ class Sums:
         point = _poisson(value, observed, cores) if counts else _squared(value, observed, cores)
         if weight is not None:
             point = point.times(weight, weight * weight if counts else weight)
+        if self.cost in ROBUST and scale is not None:
+            point = _robust(point, ROBUST[self.cost], scale)
         if there is not None:
             point = point.where(there)
         self._cost.set(self._cost.get() + point.cost)

@@ -282,7 +282,7 @@ def scipy_twin(result: FitResult) -> str:
 
 def _columns(result: FitResult, names: Mapping[str, str], observed: str) -> list[str]:
     """Return the lines that make the columns: numbers for few rows, taken from the result for many."""
-    few = result.n <= _EMBEDDED
+    few = result.data.n <= _EMBEDDED
     lines = [] if few else ["# result: from the Python lines above"]
     for name in result.inputs:
         value = _array(result.data.columns[name]) if few else f"result.data.columns[{_literal(name)}]"
@@ -291,7 +291,7 @@ def _columns(result: FitResult, names: Mapping[str, str], observed: str) -> list
     if result.data.sigma is not None:
         lines.append(f"sigma = {_array(result.data.sigma) if few else 'result.data.sigma'}")
     if not result.inputs:
-        lines.append(f"row = np.arange({result.n})")
+        lines.append(f"row = np.arange({result.data.n})")
     if len(result.inputs) > 1:
         lines.append(f"X = ({', '.join(names[name] for name in result.inputs)})")
     return lines

@@ -90,7 +90,7 @@ def _flagged_rows(subject: Subject) -> str:
 def _without_flagged(subject: Subject) -> str:
     result, off = subject.result, subject.flagged & subject.shown
     inside = subject.amount(float(np.abs(result.residuals[subject.shown & ~off]).max(initial=0.0)))
-    rows = f"{fixed(result.n - int(off.sum()), 0)} of {fixed(result.n, 0)} rows"
+    rows = f"{fixed(result.data.n - int(off.sum()), 0)} of {fixed(result.data.n, 0)} rows"
     return f"{rows} lie within {inside} of the {subject.noun}; {_flagged_rows(subject)}."
 
 
@@ -209,7 +209,7 @@ def of_residuals(subject: Subject) -> Markup:
 
 
 def _unlike_noise(subject: Subject) -> str:
-    left = fixed(subject.result.n - int(subject.flagged.sum()), 0)
+    left = fixed(subject.result.data.n - int(subject.flagged.sum()), 0)
     return f"{left} rows look like noise; {_flagged_rows(subject)}."
 
 

@@ -140,7 +140,7 @@ def _name_inside(chart: Chart, subject: Subject, curve: Curve) -> None:
     if not good.any():
         return
     px, py = chart.points(curve.x[good], curve.mean[good])
-    shown = subject.shown if not subject.crowded else subject.shown & (np.arange(subject.result.n) % 97 == 0)
+    shown = subject.shown if not subject.crowded else subject.shown & (np.arange(subject.result.data.n) % 97 == 0)
     rows = chart.points(subject.x[shown], subject.result.data.y[shown])
     words = f"{subject.noun}, {subject.level} band" if curve.banded else subject.noun
     width = 7.0 * len(words)
@@ -176,7 +176,7 @@ def _notes_of_curve(subject: Subject) -> list[Markup]:
         )
     if subject.result.inputs:
         notes.append(tag("p", "Nothing is drawn outside the measured range."))
-    if lost := subject.result.n - int(subject.shown.sum()):
+    if lost := subject.result.data.n - int(subject.shown.sum()):
         notes.append(
             tag("p", f"{count(lost, 'row')} {'is' if lost == 1 else 'are'} not finite and not drawn.")
         )
@@ -301,7 +301,7 @@ def _numbers(subject: Subject) -> Markup:
         "in s.d.",
         "leverage",
     ]
-    most = min(result.n, 200)
+    most = min(result.data.n, 200)
     rows = [
         [
             f"{data.rows[i]:.0f}",

@@ -145,7 +145,7 @@ def _along_x(subject: Subject) -> Markup:
 
 
 def _in_order(subject: Subject) -> Markup:
-    n, shown = subject.result.n, subject.shown
+    n, shown = subject.result.data.n, subject.shown
     order = np.asarray(subject.result.data.rows, dtype=float)
     axis = Axis.around(order[shown], "row", pad=0.03)
     axis = replace(

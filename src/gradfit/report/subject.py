@@ -146,12 +146,12 @@ class Subject:
     @cached_property
     def hover(self) -> bool:
         """Whether points are drawn one by one."""
-        return self.result.n <= SPECKS_FROM
+        return self.result.data.n <= SPECKS_FROM
 
     @cached_property
     def crowded(self) -> bool:
         """Whether rows are counted in hexagons instead of drawn."""
-        return self.result.n > CELLS_FROM
+        return self.result.data.n > CELLS_FROM
 
     @cached_property
     def weighted(self) -> bool:
@@ -313,7 +313,7 @@ class Subject:
     @cached_property
     def titles(self) -> list[str]:
         """What the pointer reads at each row; empty where there are too many rows."""
-        return [self.title(i) for i in range(self.result.n)] if self.hover else []
+        return [self.title(i) for i in range(self.result.data.n)] if self.hover else []
 
     def titles_at(self, rows: NDArray[np.bool_]) -> list[str]:
         """Return what the pointer reads at some of the rows; empty where there are too many rows in all."""

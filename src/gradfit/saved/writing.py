@@ -177,7 +177,7 @@ def _missing(result: FitResult) -> str:
     if isinstance(result.data, AbsentData):
         return str(result.data.__dict__["why"])
     most = LONGEST if result.data.cholesky is None else WIDEST
-    if result.n <= most:
+    if result.data.n <= most:
         return ""
     return f"The {count(result.n, 'row')} of this fit are not in its file, which holds up to {count(most, 'row')}"
 

@@ -6,26 +6,32 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.graph import Graph
+from gradfit.kernel import NumpyKernel
 from gradfit.native import many
 from gradfit.native.compiled import lanes, library
-from gradfit.solve.batch import CONVERGED, SINGULAR, STALLED, Array, Batch, Cost, Ends, Settings
-from gradfit.solve.lockstep import hopeless
+from gradfit.native.sums import ROBUST
+from gradfit.solve.batch import CONVERGED, SINGULAR, STALLED, Array, Batch, Cost, Ends, Settings, sums
+from gradfit.solve.lockstep import POINTS, hopeless
+from gradfit.solve.scatter import standard_errors
 
 Indices = NDArray[np.int64]
 
-SHARE = 1e-14  # of the cost that the last step may promise: it is taken, and leaves far less to go
+#: of the cost that the last step may promise: it is taken, and leaves far less to go
+SHARE = {64: 1e-14, 32: 1e-6}
+SLOWER = 1e-3  # of that where a cost's curvature is only roughly known, and each step leaves a good part of the way
 RANGE = 4096  # fits a call: their results stay in the second-level cache
-MOST_FREE = 8  # sums and solves are written out: their code grows with the cube
+MOST_FREE = 24  # sums are written out: their code grows with the square
 
 
 def can_solve(graph: Graph | None, free: Indices, loss: Cost) -> bool:
     """Return whether there is machine code for such fits."""
-    return graph is not None and 0 < len(free) <= MOST_FREE and loss.name in ("squared", "poisson")
+    return graph is not None and 0 < len(free) <= MOST_FREE and loss.name in ("squared", "poisson", *ROBUST)
 
 
 def solve(
@@ -50,12 +56,15 @@ def solve(
     task = _Task(graph, free, lower[free], upper[free], loss, settings)
     run = _Run(task, batch, np.ascontiguousarray(start, dtype=np.float64), order)
     _each(run, settings.threads)
-    out = run.out[:, : len(order)]
+    out = run.out[:, : len(order)].astype(np.float64, copy=False)
     done = Ends(
         out[:k].T, np.full((len(order), k), np.nan), out[k], out[k + 1].astype(np.int32),
         out[k + 2].astype(np.int8), points[order],
     )  # fmt: skip
-    task.judge(done, run.variance[:, : len(order)].T)
+    if loss.robust:
+        task.judge_robust(done, batch, order)
+    else:
+        task.judge(done, run.variance[:, : len(order)].T.astype(np.float64, copy=False))
     if len(order) == m:
         return done
     ends = Ends.blank(m, k)
@@ -87,6 +96,7 @@ class _Task:
             bounded=not open_.all(),
             cost=self.loss.name,
             lead=lead,
+            real=32 if self.settings.dtype == "float32" else 64,
         )
 
     def judge(self, ends: Ends, variance: Array) -> None:
@@ -107,13 +117,29 @@ class _Task:
         errors[held] = np.nan
         ends.stderr[:, self.free] = errors
 
+    def judge_robust(self, ends: Ends, batch: Batch, order: Indices) -> None:
+        """Put in standard errors by the formula for robust losses, whose sums take another pass in NumPy."""
+        kernel, room = NumpyKernel(self.graph), max(1, POINTS // batch.y.shape[1])
+        for i in range(0, len(order), room):
+            part = slice(i, i + room)
+            data, p = batch.rows(order[part]), np.ascontiguousarray(ends.parameters[part].T)
+            with np.errstate(all="ignore"):
+                now = sums(kernel, data, p, free=self.free, loss=Cost())
+                errors, lost = standard_errors(
+                    kernel, data, p, now, free=self.free, lower=self.lower, upper=self.upper,
+                    loss=self.loss.rows(order[part]), absolute=self.settings.absolute,
+                )  # fmt: skip
+            ends.stderr[part, self.free] = errors.T
+            status = ends.status[part]
+            status[lost & ((status == CONVERGED) | (status == STALLED))] = SINGULAR
+
 
 class _Compiled:
     """The machine code of one graph and shape."""
 
     def __init__(self, graph: Graph, shape: many.Shape) -> None:
         self.shape, self.count = shape, len(graph.parameters)
-        width = min(lanes(), many.FITS)
+        width = min(lanes(shape.real), many.FITS)
         text = json.dumps(["many", graph.to_dict(), repr(shape), width])
         written = library(text, lambda module: many.ManyFits(module, graph, shape, width=width).write())
         self.scratch = many.ManyFits.sizes(graph, shape)
@@ -141,7 +167,8 @@ class _Run:
         self.stride = code.count if len(start) > 1 else 0
         most = task.settings.max_iterations
         damping = 1e-8 if len(code.shape.linear) == len(code.shape.free) else task.settings.damping
-        self.last_arguments = (most, SHARE, damping)
+        share = SHARE[code.shape.real] * (1.0 if task.loss.name == "squared" else SLOWER)
+        self.last_arguments = (most, share, damping)
         own = [c for c in batch.columns if c.ndim == 2]
         shared = [c for c in batch.columns if c.ndim == 1]
         none = np.zeros(1)
@@ -153,11 +180,13 @@ class _Run:
             np.nan_to_num(start) if lead else start,
             task.lower,
             task.upper,
+            np.broadcast_to(1.0 if task.loss.scale is None else task.loss.scale, self.fits),
         ]
-        self.arrays = [np.ascontiguousarray(a, dtype=np.float64) for a in arrays]
+        self.dtype: np.dtype[Any] = np.dtype(np.float64 if code.shape.real == 64 else np.float32)
+        self.arrays = [np.ascontiguousarray(a, dtype=self.dtype) for a in arrays]
         room = -(-len(order) // many.FITS) * many.FITS
-        self.out = np.empty((code.count + 3, room))
-        self.variance = np.empty((len(code.shape.free), room))
+        self.out = np.empty((code.count + 3, room), dtype=self.dtype)
+        self.variance = np.empty((len(code.shape.free), room), dtype=self.dtype)
 
     def __call__(self, first: int) -> None:
         """Fit a range of the order from there."""
@@ -165,13 +194,15 @@ class _Run:
         last = min(first + RANGE, len(self.order))
         depth = -(-(last - first) // many.FITS) * many.FITS
         f = len(code.shape.free)
-        gram, scratch = np.ones((f * (f + 1) // 2, depth)), np.empty(code.scratch(self.points))
+        gram = np.ones((f * (f + 1) // 2, depth), dtype=self.dtype)
+        scratch = np.empty(code.scratch(self.points), dtype=self.dtype)
+        offset = self.dtype.itemsize * first
         inputs = [a.ctypes.data for a in (*self.arrays, self.order)]
         code.fit_range(
-            *inputs, self.out.ctypes.data + 8 * first, gram.ctypes.data, scratch.ctypes.data,
+            *inputs, self.out.ctypes.data + offset, gram.ctypes.data, scratch.ctypes.data,
             self.points, self.fits, self.stride, first, last, room, depth, *self.last_arguments,
         )  # fmt: skip
-        code.errors(gram.ctypes.data, self.variance.ctypes.data + 8 * first, depth, room, depth)
+        code.errors(gram.ctypes.data, self.variance.ctypes.data + offset, depth, room, depth)
 
 
 def _each(run: _Run, threads: int | None) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import linalg
+from gradfit.loss import deviance_residuals
 from gradfit.native.small import SmallFits
 
 Array = NDArray[np.float64]
@@ -30,7 +31,7 @@ class Model(Protocol):
 
 
 class ModelProblem(NamedTuple):
-    """Residuals (f - y) * weight, or L⁻¹(f - y) for errors with covariance L Lᵀ.
+    """Residuals (f - y) * weight, or L⁻¹(f - y) for errors with covariance L Lᵀ; of counts the deviance residuals.
 
     Attributes
     ----------
@@ -50,6 +51,9 @@ class ModelProblem(NamedTuple):
         What evaluates the model in long double, where there is such a kernel.
     small : SmallFits or None
         What fits it in one compiled call, where that is allowed.
+    counts : bool
+        Whether y counts events with mean f: residuals are then weight * sign(f - y) sqrt(2 (f - y + y log(y/f))), whose
+        squares add up to the deviance, and no number where f is not positive.
     """
 
     model: Model
@@ -60,6 +64,14 @@ class ModelProblem(NamedTuple):
     free: NDArray[np.int64] | None = None
     wide: Model | None = None
     small: SmallFits | None = None
+    counts: bool = False
+
+    def quadratic(self) -> "ModelProblem":
+        """Return the least-squares problem that is like this one: counts as if their variance were max(y, 1)."""
+        if not self.counts:
+            return self
+        size = 1 / np.sqrt(np.maximum(self.y, 1.0))
+        return self._replace(weight=size if self.weight is None else self.weight * size, counts=False)
 
     def whole(self, parameters: Array) -> Array:
         """Return all parameters (k,) for the free ones (f,)."""
@@ -80,11 +92,14 @@ class ModelProblem(NamedTuple):
             jacobian = self._mended(value, jacobian, parameters)
             if not np.isfinite(jacobian).all():
                 return np.full_like(residuals, np.nan), jacobian
+        if self.counts:
+            residuals, slope = deviance_residuals(self.y, value)
+            jacobian = jacobian * slope[:, None]
         return self.weighted(residuals), self._weighted_columns(jacobian)
 
     def precise_gradient(self, parameters: Array) -> Array | None:
         """Return Jᵀr (f,) evaluated and summed in long double; None where the model has no such evaluation."""
-        if self.wide is None or (self.weight is not None and self.weight.ndim > 1):
+        if self.wide is None or self.counts or (self.weight is not None and self.weight.ndim > 1):
             return None
         try:
             wide = [np.asarray(c, dtype=np.longdouble) for c in self.columns]
@@ -101,7 +116,8 @@ class ModelProblem(NamedTuple):
 
     def residual(self, parameters: Array) -> Array:
         """Return the weighted residuals (n,)."""
-        return self.weighted(self.model.value(self.columns, self.whole(parameters)) - self.y)
+        value = self.model.value(self.columns, self.whole(parameters))
+        return self.weighted(deviance_residuals(self.y, value)[0] if self.counts else value - self.y)
 
     def weighted(self, residuals: Array) -> Array:
         """Return residuals in units of their standard deviation; with correlated errors, made independent."""

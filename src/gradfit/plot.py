@@ -130,10 +130,8 @@ def _upwards(value: float) -> str:
 
 def _under(figure: "Figure", result: "FitResult") -> list[str]:
     """Return the lines under the headline: the formula with its numbers, how much data, the verdict and its reason."""
-    facts = f"{count(result.n, 'row')}, scatter {_scatter(result)}.  Verdict: {result.verdict.capitalize()}"
-    facts = drawn(
-        facts if np.isfinite(result.scatter) else facts.replace(f", scatter {_scatter(result)}", "")
-    )
+    spread = f", {_scatter(result)}" if np.isfinite(result.scatter) else ""
+    facts = drawn(f"{count(result.n, 'row')}{spread}.  Verdict: {result.verdict.capitalize()}")
     room = figure.get_figwidth() * 0.96
     lines = _equation(figure, result, room)
     if lines and text_width(figure, f"{lines[-1]}.  {facts}") <= room:
@@ -145,8 +143,10 @@ def _under(figure: "Figure", result: "FitResult") -> list[str]:
 
 
 def _scatter(result: "FitResult") -> str:
+    if result.data.counts:
+        return f"deviance {significant(result.deviance, 3)} for {result.dof} degrees of freedom"
     unit = unit_of(result, result.response) if result.data.sigma is None else ""
-    return with_unit(significant(result.scatter), unit)
+    return f"scatter {with_unit(significant(result.scatter), unit)}"
 
 
 def _equation(figure: "Figure", result: "FitResult", room: float) -> list[str]:
@@ -237,7 +237,7 @@ def _points(axes: "Axes", x: Array, y: Array) -> None:
 
 def _residual_panel(axes: "Axes", result: "FitResult", shown: View) -> None:
     """Draw what the fit leaves over, with twice its standard deviation in grey."""
-    left = result.residuals if result.data.sigma is None else result.weighted_residuals
+    left = result.residuals if result.data.even else result.weighted_residuals
     spread = 2 * result.scatter if np.isfinite(result.scatter) else 0.0
     low, high = room_round(np.concatenate([left, [-spread, spread]]), 0.12)
     half = max(abs(low), abs(high))
@@ -272,8 +272,8 @@ def _dress(upper: "Axes", lower: "Axes", result: "FitResult", shown: View) -> st
     dress_x(lower, shown.x_name, shown.x_unit)
     upper.spines.bottom.set_visible(False)
     upper.tick_params(axis="x", length=0, labelbottom=False)
-    plain = result.data.sigma is None
-    name, unit = ("residual", shown.y_unit) if plain else ("residual / sigma", "")
+    plain, scaled = result.data.even, "deviance residual" if result.data.counts else "residual / sigma"
+    name, unit = ("residual", shown.y_unit) if plain else (scaled, "")
     ticks, labels, title = axis(0, 0.95 * lower.get_ylim()[1], name, unit, most=2)
     lower.set_yticks([-ticks[-1], 0, ticks[-1]], labels=[f"{MINUS}{labels[-1]}", "0", labels[-1]])
     ribbons = ["ribbons of 50 %\nand 90 % of them"] if shown.many else []

@@ -131,7 +131,8 @@ def _typical(result: "FitResult") -> str:
         return " of typical variance"
     if sigma is None or np.ptp(sigma) <= 1e-9 * sigma.max():
         return ""
-    return " of typical sigma" if result.data.absolute else " of typical weight"
+    known = result.data.absolute and not result.data.counts
+    return " of typical sigma" if known else " of typical weight"
 
 
 def _widths(width: Band, unit: str) -> str:
@@ -268,6 +269,8 @@ def more_errors(result: "FitResult", moves: Derivatives, more: int = MORE) -> di
         return {}
     x, sigma = result.data.columns[result.inputs[0]], result.data.sigma
     weight = np.ones(result.data.n) if sigma is None else sigma.min() / sigma
+    if result.data.counts:
+        weight = weight / np.sqrt(np.where(result.fitted > 0, result.fitted, 1.0))
     J = np.column_stack([weight * (column / np.abs(column).max(initial=1e-300)) for column in known.values()])
     ends = np.repeat(J[[int(x.argmin()), int(x.argmax())]], more, axis=0)
     before, after = _inverse_lengths(J), _inverse_lengths(np.vstack([J, ends]))

@@ -185,12 +185,14 @@ def _labelled(label: str, text: str, page: Page, indent: str) -> list[Line]:
 def _facts(result: "FitResult", page: Page) -> list[Line]:
     """Return scatter, r², the strongest correlation, and what was done to the data."""
     facts = list[tuple[str, str]]()
-    if isfinite(result.scatter):
+    if result.data.counts and result.dof > 0:
+        facts.append(("deviance", f"{significant(result.deviance, 3)} for {_degrees(result.dof)}"))
+    elif isfinite(result.scatter):
         label = "scatter" if result.data.sigma is None else "scatter of unit weight"
         unit = unit_of(result, result.response) if result.data.sigma is None else ""
         facts.append((label, with_unit(significant(result.scatter), unit)))
     if isfinite(result.r2) and result.inputs:
-        facts.append(("r²", near_one(result.r2, 3)))
+        facts.append(("deviance explained" if result.data.counts else "r²", near_one(result.r2, 3)))
     facts += _correlation(result)
     facts.append((_used(result), ""))
     said = facts if result.verdict != "no" else []

@@ -135,7 +135,7 @@ def _in_one_loop(task: Task, loop: Loop, callback: Callable[[Progress], object] 
 def _surface(task: Task) -> Surface:
     """Return the loss with its derivatives: from the graph, or by torch where that is less work or the only way."""
     graph, free = task.model.graph, task.free
-    few = graph is not None and (len(free) <= FEW or set(free) <= set(graph.linear))
+    few = graph is not None and not task.cost.counts and (len(free) <= FEW or set(free) <= set(graph.linear))
     graphs = slopes(graph, free) if graph is not None and few else None
     if graphs is None:
         return TorchSurface(_mean_loss(task).loss, torch.float64)
@@ -201,6 +201,8 @@ def _needless(task: Task, executor: str) -> str:
 def _unsuited(task: Task) -> str:
     if task.model.graph is None:
         return "the model is no expression of single rows"
+    if task.cost.counts:
+        return "the compiled loop has no deviance of counts"
     if task.descent.dtype != "float64":
         return "the compiled loop is for float64"
     if len(task.start) > MOST:
@@ -302,7 +304,7 @@ def _made_ready(descent: Descent, size: int) -> _Ready:
 
 @dataclass(frozen=True)
 class _MeanLoss:
-    """The mean loss of weighted residuals, as a torch function of the free parameters."""
+    """The mean loss of weighted residuals, as a torch function of the free parameters; of counts the mean deviance."""
 
     function: Callable[..., "torch.Tensor"]
     columns: list["torch.Tensor"]
@@ -326,7 +328,12 @@ class _MeanLoss:
         for i, j in enumerate(self.free):
             whole[j] = parameters[i]
         value = self.function(*(pick(c) for c in self.columns), *whole)
-        residual = value - pick(self.y)
+        observed = pick(self.y)
+        if self.cost.counts:
+            each = 2 * (value - observed + torch.special.xlogy(observed, observed / value))
+            each = torch.where(value > 0, each, torch.nan)
+            return (each if self.weight is None else each * pick(self.weight) ** 2).mean()
+        residual = value - observed
         if self.weight is not None:
             residual = residual * pick(self.weight)
         return self._rho(residual * residual).mean()

@@ -92,7 +92,7 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
     sheet: Sheet = None,
     loss: Annotated[
         str,
-        typer.Option("--loss", metavar="NAME[:SCALE]", help="squared, soft_l1, huber, cauchy or bisquare."),
+        typer.Option("--loss", metavar="NAME[:SCALE]", help="squared, poisson (counts), soft_l1, huber, cauchy or bisquare."),
     ] = "squared",
     solver: Annotated[
         str,

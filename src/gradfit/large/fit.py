@@ -36,7 +36,7 @@ from gradfit.walk import Walk
 
 Array = NDArray[np.float64]
 
-ROWS, BYTES = 1_000_000, 256_000_000  # from which on data count as large although no memory= was given
+ROWS, BYTES = 1_000_000, 32_000_000  # from which on data count as large although no memory= was given
 FIRST = 10_000  # rows of the sample that the first steps use: up to as many BLAS starts no threads for
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -92,6 +92,8 @@ def is_large(data: object) -> bool:
     if isinstance(data, Mapping):
         first = next(iter(data.values()), None)
         return isinstance(first, np.ndarray) and first.ndim == 1 and len(first) >= ROWS
+    if isinstance(data, Table):
+        return data.n >= ROWS and not data.categories
     if isinstance(data, str | os.PathLike) and str(data) != "-":
         path = Path(data)
         return path.is_file() and path.stat().st_size >= BYTES
@@ -189,6 +191,8 @@ def _unsuited(task: Task) -> str:
         return 'executor="tensor" holds all of them'
     if np.ndim(task.sigma) == 2:  # pyright: ignore[reportArgumentType]  # anything has a number of axes
         return "sigma= is a covariance"
+    if task.options.loss.counts:
+        return 'loss="poisson" holds all of them'
     return ""
 
 

@@ -10,11 +10,11 @@ from gradfit.errors import DataError, OptionError
 from gradfit.fitting import bind, loss_of
 from gradfit.formula import parse
 from gradfit.library import MODELS
-from gradfit.loss import LOSSES, Loss
+from gradfit.loss import Loss
 from gradfit.many.groups import grouped
 from gradfit.many.rows import Source, even_places
 from gradfit.many.stack import Stack, stacked
-from gradfit.model import BoundModel, nearest
+from gradfit.model import BoundModel
 from gradfit.prepare import attached, chosen_rows
 from gradfit.table import Table, read
 
@@ -79,11 +79,9 @@ def cost_of(loss: str | Loss, spread: Spread) -> tuple[Loss, bool]:
     OptionError
         If there is no such loss, or sigma is given for counts.
     """
-    if loss != "poisson":
-        if isinstance(loss, str) and loss.partition(":")[0] not in LOSSES:
-            known = [*LOSSES, "poisson"]
-            raise OptionError(f"There is no loss {loss!r}", remedy=nearest(loss, known))
-        return loss_of(loss), False
+    chosen = loss_of(loss)
+    if not chosen.counts:
+        return chosen, False
     if spread.absolute:
         raise OptionError(
             'loss="poisson" takes the precision of counts from the model, so sigma= has no place',

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,7 @@ OF_GRAPHS: Mapping[str, str] = {
 }
 EXECUTORS = ("auto", "numpy", *OF_GRAPHS)
 COMPILING = 250_000  # points of all fits: NumPy takes about as long for them as the compiler for the model
+_PLAIN = np.int8(2)  # no weights: code that multiplies by 1 rounds elsewhere
 _DTYPES = ("float64", "float32")
 
 
@@ -70,10 +72,20 @@ class Executor:
             starts, _ = lockstep.standing(
                 self.kernel, batch, starts, free=free, lower=lower, upper=upper, loss=Cost()
             )
-        return import_module(OF_GRAPHS[self.kind]).solve(
-            self.graph, batch, starts,
-            free=free, lower=lower, upper=upper, loss=loss, settings=settings, **self._where,
+        solve = partial(
+            import_module(OF_GRAPHS[self.kind]).solve, self.graph,
+            free=free, lower=lower, upper=upper, settings=settings, **self._where,
         )  # fmt: skip
+        kind = _kinds(batch, starts[:, free])
+        if (kind == kind[0]).all():
+            return solve(replace(batch, weight=None) if kind[0] & _PLAIN else batch, starts, loss=loss)
+        ends = Ends.blank(len(starts), starts.shape[1])
+        for one in np.unique(kind).tolist():
+            which = np.flatnonzero(kind == one)
+            rows = batch.rows(which)
+            rows = replace(rows, weight=None) if one & _PLAIN else rows
+            ends.put(which, solve(rows, starts[which], loss=loss.rows(which)))
+        return ends
 
     @property
     def _where(self) -> dict[str, Any]:
@@ -82,6 +94,15 @@ class Executor:
         precision = [word for word in asked if word in _DTYPES]
         device = ":".join(word for word in asked if word not in _DTYPES)
         return ({"device": device} if device else {}) | ({"dtype": precision[0]} if precision else {})
+
+
+def _kinds(batch: Batch, starts: Array) -> "np.typing.NDArray[np.int8]":
+    """Return the kind (m,) of code that each fit takes: what it begins with and what its weights are, not its company's."""
+    kind = np.isnan(starts).any(axis=1).astype(np.int8)
+    if batch.weight is None:
+        return kind | _PLAIN
+    plain = (batch.weight == 1).all(axis=-1)
+    return kind | np.where(plain, _PLAIN, np.int8(0))
 
 
 def able(kind: str, graph: Graph | None, free: Indices, loss: Cost) -> bool:

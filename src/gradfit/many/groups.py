@@ -284,9 +284,9 @@ def ranked(keys: Sequence[NDArray[Any]]) -> Indices:
 def _codes(values: NDArray[Any]) -> tuple[Indices, int]:
     """Return a whole number from 0 up for each different value, and how many numbers are in use at most."""
     if values.dtype != np.float64:
-        texts = values.tolist()
-        number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        return np.fromiter(map(number.__getitem__, texts), dtype=np.int64, count=len(texts)), len(number)
+        texts = polars.Series("text", values.tolist(), dtype=polars.String)
+        first = polars.int_range(polars.len()).first().over("text")
+        values = texts.to_frame().select(first.alias("first"))["first"].to_numpy().astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if high - low < max(4 * len(values), 1 << 16) and max(abs(low), abs(high)) < 2**53:
         code = (values - low).astype(np.int64)

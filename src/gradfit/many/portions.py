@@ -409,16 +409,6 @@ class Side:
         return False
 
     @property
-    def total(self) -> int:
-        """Points of all of them."""
-        return len(self.fits) * self.stack.points
-
-    @property
-    def scattered(self) -> bool:
-        """Whether points are gathered first."""
-        return self.stack.scattered
-
-    @property
     def keys(self) -> Mapping[str, NDArray[Any]]:
         """Nothing: these fits have numbers, not names."""
         return {}

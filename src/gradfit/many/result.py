@@ -278,7 +278,7 @@ class ManyResult:
         Raises
         ------
         OptionError
-            If there is no such fit, or it was one of counts.
+            If there is no such fit.
         """
         return self.at(self.place(key))
 
@@ -288,13 +288,9 @@ class ManyResult:
         Raises
         ------
         OptionError
-            If there is no such fit, or it was one of counts.
+            If there is no such fit.
         """
         i = self._number(number)
-        if self.counts:
-            raise OptionError(
-                'A single fit by loss="poisson" does not exist yet', remedy="Use the arrays of this result"
-            )
         table, spread = self.source.table(i, self.model)
         end = self.ends.parameters[i]
         free = [self.model.parameters[j] for j in self.settled.free]
@@ -310,7 +306,7 @@ class ManyResult:
             start=start or None, bounds=None if self.settled.plain else bounds,
             fixed={name: float(values[i]) for name, values in self.fixed.items()} or None,
             sigma=spread if self.absolute else None, weights=None if self.absolute else spread,
-            loss=self.loss_used, level=self.level, max_iterations=max(self.max_iterations, 500), missing="drop",
+            loss="poisson" if self.counts else self.loss_used, level=self.level, max_iterations=max(self.max_iterations, 500), missing="drop",
         )  # fmt: skip
 
     # ------------------------------------------------------------------ all of them

@@ -35,7 +35,7 @@ from gradfit.prepare import Parameters
 from gradfit.solve.batch import SINGULAR, Cost, Ends, Kernel, Settings
 from gradfit.solve.problem import ModelProblem
 
-CARE = 300  # fits that are made one by one: about a second
+CARE = 200  # fits that are made one by one: a second or two
 TURN = 400_000  # numbers of the response that one thread takes at a time
 
 

@@ -42,7 +42,8 @@ def failed(ends: Ends) -> Indices:
 def better(new: Ends, old: Ends) -> NDArray[np.bool_]:
     """Return which of the new ends are better: a lower loss, or as low and converged."""
     new_loss, old_loss = (np.where(np.isfinite(e.rss), e.rss, np.inf) for e in (new, old))
-    same = np.abs(new_loss - old_loss) <= 1e-9 * np.abs(old_loss)
+    with np.errstate(invalid="ignore"):
+        same = np.abs(new_loss - old_loss) <= 1e-9 * np.abs(old_loss)
     rescued = (new.status == CONVERGED) & (old.status != CONVERGED)
     return np.where(same | (new_loss == old_loss), rescued, new_loss < old_loss)
 

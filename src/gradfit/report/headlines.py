@@ -200,6 +200,7 @@ def of_residuals(subject: Subject) -> Markup:
         (subject.exact, lambda: f"Nothing is left over but rounding: the {noun} passes through every row."),
         (codes & _PATTERN, lambda: f"What the {noun} leaves over follows a pattern."),
         ("outliers" in codes and subject.flagged.any(), lambda: _unlike_noise(subject)),
+        ("overdispersion" in codes, lambda: "The counts scatter more than chance makes them."),
         ("unequal-variance" in codes, lambda: "The scatter is not the same everywhere."),
         (away, lambda: f"The {noun} may still move: these residuals are not those of a minimum."),
         (not result.checks and result.dof < 4, lambda: "Too few rows to tell the residuals from noise."),

@@ -51,11 +51,10 @@ def _note(subject: Subject, every: list[ParameterResult]) -> list[str]:
     result = subject.result
     if not any(subject.known(p) for p in every):
         return ["No parameter has a standard error here."]
-    law = (
-        "the normal law, as sigma was given"
-        if result.data.absolute
-        else f"Student’s t with {fixed(result.dof, 0)} degrees of freedom"
-    )
+    law = f"Student’s t with {fixed(result.dof, 0)} degrees of freedom"
+    if result.data.absolute:
+        given = "the model says how counts scatter" if result.data.counts else "sigma was given"
+        law = f"the normal law, as {given}"
     words = [
         f"± is one standard error; intervals use {law}. The thick part of a bar is one standard error, the thin part {subject.level}."
     ]

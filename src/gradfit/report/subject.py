@@ -156,7 +156,7 @@ class Subject:
     @cached_property
     def weighted(self) -> bool:
         """Whether rows count differently, so that residuals are judged in standard deviations."""
-        return self.result.data.weight is not None
+        return self.result.data.weight is not None or self.result.data.counts
 
     @cached_property
     def scatter(self) -> float:

@@ -59,6 +59,9 @@ def _nothing_left_out(subject: Subject) -> str:
 
 def _weights(subject: Subject) -> str:
     used = subject.result.data
+    if used.counts:
+        own = "" if used.sigma is None else ", over the weights given"
+        return f"those of counts: the variance of each row is the mean that the model gives{own}"
     if used.sigma is None:
         return "all 1; one scatter for all rows, estimated from the residuals"
     sigma = used.sigma[np.isfinite(used.sigma)]

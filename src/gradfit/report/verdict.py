@@ -115,13 +115,16 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("Parameters", parameters),
         ("Degrees of freedom", fixed(result.dof, 0)),
     ]
-    if result.data.absolute:
+    if result.data.counts:
+        rows.append(("Deviance", _number(result.deviance)))
+        rows.append(("per degree of freedom", _number(result.reduced_chi2)))
+    elif result.data.absolute:
         rows.append(("Reduced χ²", _number(result.reduced_chi2)))
     else:
         rows.append(
             ("Scatter, s.d.", subject.amount(result.scatter) if result.dof > 0 else "none left to see")
         )
-    rows.append(("r²", _number(result.r2)))
+    rows.append(("Deviance explained" if result.data.counts else "r²", _number(result.r2)))
     if result.loss_name != "squared":
         rows.append(("Loss", result.loss_name))
     return [*rows, ("Time", duration(result.seconds))]

@@ -93,7 +93,8 @@ def _result(whole: Part) -> FitResult:
     free = settled.free
     k = len(model.parameters)
     covariance = whole["covariance"].numbers(k, k)
-    data, rows = _data(whole["data"], model)
+    loss = _loss(whole["loss"])
+    data, rows = _data(whole["data"], model, counts=loss.counts)
     level = whole["level"].number()
     if not 0 < level < 1:
         raise whole["level"].damaged("between 0 and 1")
@@ -101,7 +102,8 @@ def _result(whole: Part) -> FitResult:
         numbers={
             name: whole["uncertainty"][name].number()
             for name in ("rss", "r2", "log_likelihood", "scatter", "reading")
-        },
+        }
+        | {"dispersion": whole["statistics"]["dispersion"].number() if loss.counts else float("nan")},
         rows=rows,
         uncertainty=_uncertainty(whole["uncertainty"], covariance[np.ix_(free, free)]),
         sentences=whole["sentences"].texts(),
@@ -110,7 +112,7 @@ def _result(whole: Part) -> FitResult:
         versions={name: part.text() for name, part in whole["versions"].items()},
     )
     return SavedResult(
-        model=model, data=data, settled=settled, outcome=_outcome(whole["outcome"], values[free]), loss_used=_loss(whole["loss"]),
+        model=model, data=data, settled=settled, outcome=_outcome(whole["outcome"], values[free]), loss_used=loss,
         starts=_starts(whole["starts"]), solver=whole["solver"].text(), executor=whole["executor"].text(),
         how=whole["how"].texts(), level=level, seconds=whole["seconds"].number(), settings=_settings(whole["settings"]),
         examine=Recalled(Diagnosis(_findings(whole["findings"]), _checks(whole["checks"]))),
@@ -258,14 +260,14 @@ def _points(part: Part, free: int) -> tuple[Point, ...]:
     return tuple(zip(step.tolist(), loss.tolist(), gradient, parameters, strict=True))
 
 
-def _data(part: Part, model: BoundModel) -> tuple[Data, Mapping[str, Array]]:
+def _data(part: Part, model: BoundModel, *, counts: bool) -> tuple[Data, Mapping[str, Array]]:
     n, missing = part["rows_used"].whole(), part["missing"].text()
     known = Data(
         columns={}, y=np.empty(0), rows=np.empty(0, np.int64), sigma=None, absolute=part["absolute"].truth(), cholesky=None,
         units={name: unit.text() for name, unit in part["units"].items()}, source=part["source"].text(),
         n_read=part["rows_read"].whole(), notes=part["notes"].texts(), left_out=part["left_out"].texts(),
         origins={name: since.text() for name, since in part["origins"].items()},
-        categories={name: levels.texts() for name, levels in part["categories"].items()},
+        categories={name: levels.texts() for name, levels in part["categories"].items()}, counts=counts,
     )  # fmt: skip
     if missing:
         return AbsentData.of(known, n, unit=part["unit"].number(), why=missing), {}

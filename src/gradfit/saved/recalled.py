@@ -75,7 +75,7 @@ class Kept:
     Attributes
     ----------
     numbers : mapping of str to float
-        rss, r2, log_likelihood, scatter and reading, the standard deviation of a new reading.
+        rss, r2, log_likelihood, scatter and reading, the standard deviation of a new reading; of counts the dispersion.
     rows : mapping of str to (n,)
         Those AT_ROWS; empty where the rows were not saved.
     uncertainty : Uncertainty
@@ -137,7 +137,9 @@ class SavedResult(FitResult):
         if isinstance(data, AbsentData):
             return ModelProblem(kernel, [], np.empty(0), None, self.settled.start, free)
         columns = [data.columns[name] for name in model.inputs] or [np.zeros(data.n)]
-        return ModelProblem(kernel, columns, data.y, data.weight, self.settled.start, free)
+        return ModelProblem(
+            kernel, columns, data.y, data.weight, self.settled.start, free, counts=data.counts
+        )
 
     @cached_property
     def at_end(self) -> tuple[Array, Array]:
@@ -173,6 +175,11 @@ class SavedResult(FitResult):
     def rss(self) -> float:
         """Weighted residual sum of squares."""
         return self.kept.numbers["rss"]
+
+    @cached_property
+    def dispersion(self) -> float:
+        """Variance of the residuals over the one that is taken for true, per degree of freedom."""
+        return self.kept.numbers["dispersion"] if self.data.counts else self.reduced_chi2
 
     @cached_property
     def r2(self) -> float:

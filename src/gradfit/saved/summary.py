@@ -12,6 +12,7 @@ from gradfit.saved.recalled import SavedResult
 
 STATISTICS = (
     "n", "k", "dof", "rss", "chi2", "reduced_chi2", "r2", "aic", "aicc", "bic", "log_likelihood", "loss", "scatter",
+    "deviance", "dispersion",
 )  # fmt: skip
 
 

@@ -41,8 +41,8 @@ smells: $(VENV)/ready  ## names, junk drawers and noise that the style refuses
 
 check: lint types contract smells test  ## everything that CI runs
 
-bench: $(VENV)/ready  ## measure speed against peers, write docs/benchmarks.md
-	$(BIN)/python benchmarks/small_fits.py
+bench: $(VENV)/ready  ## measure speed against peers, write docs/benchmarks.md (SECTIONS="many training": these)
+	$(BIN)/python benchmarks/run.py $(SECTIONS)
 
 docs: $(VENV)/ready  ## write the pages that are made from the code
 	$(BIN)/python docs/make_models.py

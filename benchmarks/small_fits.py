@@ -1,9 +1,8 @@
-"""Small fits, reading and start-up, side by side with peers in one run; writes docs/benchmarks.md.
+"""Small fits, reading, start-up and NIST's digits, side by side with peers: sections of docs/benchmarks.md.
 
-python benchmarks/small_fits.py            # a few minutes
+python benchmarks/run.py small reading start-up digits
 """
 
-import platform
 import statistics
 import subprocess
 import sys
@@ -11,10 +10,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
-import lmfit
 import numpy as np
 import pandas
 from scipy.optimize import curve_fit as scipy_curve_fit
@@ -24,8 +21,7 @@ import gradfit
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from answers import NIST, digits
-
-PAGE = ROOT / "docs" / "benchmarks.md"
+from peers import installed
 
 
 def interleaved(
@@ -44,60 +40,87 @@ def interleaved(
     return times
 
 
-def line(x, w, b):
-    return w * x + b
+def line(exp):  # noqa: ARG001  as the others: written once for NumPy and JAX
+    def f(x, w, b):
+        return w * x + b
+
+    return f
 
 
-def gauss(x, a, c, w, b):
-    return a * np.exp(-(((x - c) / w) ** 2)) + b
+def gauss(exp):
+    def f(x, a, c, w, b):
+        return a * exp(-(((x - c) / w) ** 2)) + b
+
+    return f
 
 
-def decay(x, a, tau, c):
-    return a * np.exp(-x / tau) + c
+def decay(exp):
+    def f(x, a, tau, c):
+        return a * exp(-x / tau) + c
+
+    return f
 
 
-def small_fits() -> list[str]:
-    random = np.random.default_rng(0)
-    x = np.linspace(0, 10, 11)
-    xg = np.linspace(-3, 3, 25)
-    xd = np.linspace(0, 5, 50)
-    cases = {
-        "line, 11 points, 2 parameters": (line, "y = w*x + b", x, line(x, 2, 1) + random.normal(0, 0.3, 11), [1, 0]),
-        "Gaussian, 25 points, 4 parameters": (
-            gauss, "y = a*exp(-((x - c)/w)**2) + b", xg, gauss(xg, 5, 0.3, 1.1, 1) + random.normal(0, 0.15, 25), [4, 0, 1.3, 0.8],
-        ),
-        "decay, 50 points, 3 parameters": (
-            decay, "y = a*exp(-x/tau) + c", xd, decay(xd, 3, 1.3, 0.5) + random.normal(0, 0.05, 50), [2, 1, 0],
-        ),
-    }  # fmt: skip
+CASES = {  # name -> model, formula, x, truth, noise, start
+    "line, 11 points, 2 parameters": (
+        line, "y = w*x + b", np.linspace(0, 10, 11), (2, 1), 0.3, {"w": 1, "b": 0},
+    ),
+    "Gaussian, 25 points, 4 parameters": (
+        gauss, "y = a*exp(-((x - c)/w)**2) + b", np.linspace(-3, 3, 25), (5, 0.3, 1.1, 1), 0.15,
+        {"a": 4, "c": 0, "w": 1.3, "b": 0.8},
+    ),
+    "decay, 50 points, 3 parameters": (
+        decay, "y = a*exp(-x/tau) + c", np.linspace(0, 5, 50), (3, 1.3, 0.5), 0.05, {"a": 2, "tau": 1, "c": 0},
+    ),
+}  # fmt: skip
+
+
+def small_fits(rounds: int = 15, number: int = 100) -> list[str]:
+    """Table of times of one warm fit, gradfit's ways and its peers' in turns."""
     rows = [
-        "| fit | gradfit, formula | gradfit, function | the same, findings too | gradfit.curve_fit | SciPy curve_fit | lmfit | SciPy : gradfit | lmfit : gradfit |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        f"Medians of {rounds} rounds of {number} calls; the spread is that of the middle half of the rounds. Last column: median of",
+        "the ratios round by round to the first line of each fit.",
+        "",
+        "| fit | what | a fit | spread | times gradfit's |",
+        "|---|---|--:|--:|--:|",
     ]
-    for name, (function, formula, x, y, start) in cases.items():
-        data = {"x": x, "y": y}
-        model = lmfit.Model(function)
-        names = model.param_names
-        guess = dict(zip(names, start, strict=True))
-        times = interleaved(
-            {
-                "formula": lambda: _numbers(gradfit.fit(formula, data, start=guess)),  # noqa: B023  called at once
-                "function": lambda: _numbers(gradfit.fit(function, data, start=guess)),  # noqa: B023
-                "findings": lambda: gradfit.fit(formula, data, start=guess).verdict,  # noqa: B023
-                "twin": lambda: gradfit.curve_fit(function, x, y, start),  # noqa: B023
-                "scipy": lambda: scipy_curve_fit(function, x, y, start),  # noqa: B023
-                "lmfit": lambda: model.fit(y, x=x, **guess),  # noqa: B023
-            },
-            number=200,
-        )
-        middle = {k: statistics.median(v) * 1e6 for k, v in times.items()}
-        ratio = statistics.median(s / g for s, g in zip(times["scipy"], times["formula"], strict=True))
-        other = statistics.median(s / g for s, g in zip(times["lmfit"], times["formula"], strict=True))
-        cells = " | ".join(
-            f"{middle[k]:,.0f} µs" for k in ("formula", "function", "findings", "twin", "scipy", "lmfit")
-        )
-        rows.append(f"| {name} | {cells} | {ratio:.2f} | {other:.1f} |")
+    random = np.random.default_rng(0)
+    for name, (written, formula, x, truth, noise, start) in CASES.items():
+        y = written(np.exp)(x, *truth) + random.normal(0, noise, len(x))
+        for label, seconds, first in _in_turns(written, formula, x, y, start, rounds, number):
+            low, middle, high = np.quantile(seconds, (0.25, 0.5, 0.75))
+            ratio = statistics.median(s / g for s, g in zip(seconds, first, strict=True))
+            rows.append(
+                f"| {name} | {label} | {middle * 1e6:,.0f} µs | {(high - low) / middle:.0%} | {ratio:.3g} |"
+            )
     return rows
+
+
+def _in_turns(written, formula, x, y, start, rounds, number):
+    """What was measured, its seconds round by round, and those of the first."""
+    data, function = {"x": x, "y": y}, written(np.exp)
+    model = gradfit.Model(formula)
+    calls = {
+        "gradfit.fit, formula": lambda: _numbers(gradfit.fit(formula, data, start=start)),
+        "gradfit.fit, function": lambda: _numbers(gradfit.fit(function, data, start=start)),
+        "gradfit.fit with findings": lambda: gradfit.fit(formula, data, start=start).verdict,
+        "gradfit.Model.fit": lambda: _numbers(model.fit(data, start=start)),
+        "gradfit.curve_fit": lambda: gradfit.curve_fit(function, x, y, list(start.values())),
+        **{peer.label: peer.make(written, x, y, start) for peer in installed()},
+    }
+    _earned(calls)
+    times = interleaved(calls, rounds, number)
+    return [(label, seconds, times["gradfit.fit, formula"]) for label, seconds in times.items()]
+
+
+def _earned(calls: dict[str, Callable[[], object]]) -> None:
+    """Call each so often that compiled code, where a tool has some, is there."""
+    for label, call in calls.items():
+        began = time.perf_counter()
+        for _ in range(600 if label.startswith("gradfit") else 3):
+            call()
+            if time.perf_counter() - began > 2:
+                break
 
 
 def _numbers(result: gradfit.FitResult) -> object:
@@ -182,41 +205,3 @@ def _scipy_digits(case, start) -> float:
     except RuntimeError:
         return 0.0
     return digits(p, case.values)
-
-
-def main() -> None:
-    packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "scipy", "torch", "lmfit", "polars"))
-    text = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench` (`benchmarks/small_fits.py`). Medians; peers take turns with gradfit in one process, and the",
-        "ratio columns are medians of the ratios round by round, so that a slow moment of the machine hits both.",
-        "",
-        f"Machine: {platform.machine()}, {platform.system()}, Python {platform.python_version()}, {packages}.",
-        "",
-        "## Small fits, warm",
-        "",
-        "Each call converts data, fits, and gives parameters with standard errors and the covariance. gradfit also gives findings,",
-        "on request, at the cost in the fourth column.",
-        "",
-        *small_fits(),
-        "",
-        "## Reading",
-        "",
-        *reading(),
-        "",
-        "## Start-up",
-        "",
-        *start_up(),
-        "",
-        "## Digits",
-        "",
-        *certified(),
-        "",
-    ]
-    PAGE.write_text("\n".join(text))
-    print(PAGE.read_text())
-
-
-if __name__ == "__main__":
-    main()

@@ -43,7 +43,10 @@ class Units:
     def peaks(self, count):
         """Return heights, places and widths of peaks that can be told apart."""
         while True:
-            places, widths = np.sort(self.random.uniform(0.1, 0.9, count)), self.random.uniform(0.02, 0.12, count)
+            places, widths = (
+                np.sort(self.random.uniform(0.1, 0.9, count)),
+                self.random.uniform(0.02, 0.12, count),
+            )
             if np.all(np.diff(places) > 1.3 * (widths[1:] + widths[:-1])):
                 break
         heights = self.random.uniform(0.25, 1, count)

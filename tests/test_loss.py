@@ -10,9 +10,10 @@ from scipy.optimize._lsq.least_squares import construct_loss_function
 
 import gradfit
 from gradfit import Loss, OptionError
-from gradfit.loss import LOSSES, standard_deviation
+from gradfit.loss import SCALED, standard_deviation
 
-ROBUST = [name for name in LOSSES if name != "squared"]
+ROBUST = list(SCALED)
+LOSSES = ["squared", *SCALED]
 RESIDUALS = np.array([-1e6, -30.0, -2.0, -1.0, -0.3, 0.0, 1e-9, 0.5, 1.0, 1.5, 4.0, 1e3])
 
 x = np.linspace(0, 5, 30)
@@ -123,7 +124,7 @@ def test_both_families_of_solvers_end_at_one_place(name, solver):
     ("name", "scale", "words"),
     [
         ("hubr", None, "There is no loss 'hubr'\nDid you mean huber?"),
-        ("l2", None, "There is no loss 'l2'\nKnown: squared, soft_l1, huber, cauchy, bisquare"),
+        ("l2", None, "There is no loss 'l2'\nKnown: squared, poisson, soft_l1, huber, cauchy, bisquare"),
         ("huber", 0.0, "The scale of a robust loss must be positive, and 0.0 was given"),
         ("huber", -1.0, "must be positive, and -1.0 was given"),
         ("huber", float("inf"), "must be positive, and inf was given"),

@@ -116,6 +116,7 @@ SOURCES = {
     "two keys, of text and numbers": (
         lambda c: polars.DataFrame(c).with_columns(plate=polars.format("p{}", polars.col("pixel") // 7)), {"by": ("plate", "pixel")},
     ),
+    "keys of text": (lambda c: polars.DataFrame(c).with_columns(pixel=polars.format("p{}", polars.col("pixel"))), {}),
     "keys that descend": (lambda c: polars.DataFrame(c).with_columns(-polars.col("pixel")), {}),
     "rows without a key": (
         lambda c: polars.DataFrame(c).with_columns(polars.when(polars.col("pixel") % 3 > 0).then("pixel")), {},

@@ -93,8 +93,10 @@ def test_pixels_are_drawn_as_maps():
     assert np.asarray(images[0].get_array()) == pytest.approx(many.values["tau"])
 
 
-def test_a_single_fit_of_counts_is_not_promised():
+def test_a_single_fit_of_counts():
     y = np.random.default_rng(0).poisson(20 * np.exp(-T / 3) + 3, (2, 20))
     many = gradfit.fit_many(DECAY, {"t": T, "y": y}, start={"tau": 2}, loss="poisson")
-    with pytest.raises(OptionError, match="does not exist yet"):
-        many.result(0)
+    one = many.result(1)
+    assert one.deviance == pytest.approx(many.rss[1], rel=1e-9)
+    assert list(one.values.values()) == pytest.approx(list(many.ends.parameters[1]), rel=1e-6)
+    assert list(one.errors.values()) == pytest.approx(list(many.ends.stderr[1]), rel=1e-5)

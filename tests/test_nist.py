@@ -41,9 +41,10 @@ def test_linear_needs_no_start(case, executor):
     assert "closed form" in result.solver
 
 
+@pytest.mark.parametrize("executor", ["numpy", "native"])
 @pytest.mark.parametrize("case", NONLINEAR, ids=lambda case: case.name)
-def test_nonlinear_without_any_start(case):
-    result = gradfit.fit(case.formula, case.path)
+def test_nonlinear_without_any_start(case, executor):
+    result = gradfit.fit(case.formula, case.path, executor=executor)
     assert result.converged
     # a data set without noise has a sum of squares of rounding errors
     assert result.rss == pytest.approx(case.rss, rel=1e-2 if case.name == "Lanczos1" else 1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 
 from gradfit.diagnose import Diagnosis, Evidence
 from gradfit.result import FitResult
+from gradfit.solve.counts import rows_at_zero
 
 #: findings that another minimum would explain: other starts are tried before they are believed
 _SUSPICIOUS = frozenset(
@@ -25,6 +26,7 @@ def evidence_of(result: FitResult) -> Evidence:
     weight = result.data.weight
     every = np.ones(result.n) if weight is None else weight
     graph = result.model.graph
+    bounds = settled.lower[free], settled.upper[free]
     return Evidence(
         names=tuple(result.model.parameters[j] for j in free),
         inputs=result.data.columns,
@@ -33,8 +35,8 @@ def evidence_of(result: FitResult) -> Evidence:
         residuals=-residuals,
         jacobian=jacobian,
         values=result.outcome.parameters,
-        lower=settled.lower[free],
-        upper=settled.upper[free],
+        lower=bounds[0],
+        upper=bounds[1],
         rows=result.data.rows,
         response=result.response,
         units=result.data.units,
@@ -45,6 +47,7 @@ def evidence_of(result: FitResult) -> Evidence:
         unused=graph.unused() if graph is not None else (),
         sigma=result.data.sigma_from,
         counts=every**2 if result.data.counts else None,
+        at_zero=rows_at_zero(result.problem, result.outcome.parameters, bounds),
         constant=tuple(name for name, x in result.data.columns.items() if len(x) > 1 and np.ptp(x) == 0),
     )
 

@@ -186,7 +186,18 @@ def _in_pieces(
     """Return the fit of rows that are read in pieces; None where only the ordinary way can do what was asked."""
     start, response, missing = told["start"], told["response"], told["missing"]
     named = _named(start, told["bounds"], told["fixed"])
-    names = ("start", "bounds", "fixed", "where", "exclude", "missing", "sigma", "weights", "level", "executor")
+    names = (
+        "start",
+        "bounds",
+        "fixed",
+        "where",
+        "exclude",
+        "missing",
+        "sigma",
+        "weights",
+        "level",
+        "executor",
+    )
     task = Task(
         coded=lambda table: _with_codes(model, table),
         bind=lambda table: bind(model, table, response, start=start, named=named, missing=missing),
@@ -501,7 +512,9 @@ def _problem(model: BoundModel, rows: Data, parameters: Parameters, executor: st
     free = None if len(parameters.free) == len(parameters.start) else parameters.free
     wide = None if model.graph is None else model.kernel("numpy")
     small = model.small if executor in ("auto", "native") and not rows.counts else None
-    return ModelProblem(kernel, columns, rows.y, rows.weight, parameters.start, free, wide, small, rows.counts)
+    return ModelProblem(
+        kernel, columns, rows.y, rows.weight, parameters.start, free, wide, small, rows.counts
+    )
 
 
 def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Options, executor: str) -> Walk:

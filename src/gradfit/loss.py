@@ -51,7 +51,9 @@ LOSSES = ("squared", "poisson", *_ROBUST)
 SCALED = tuple(_ROBUST)
 
 _NEAR = 0.1  # relative distance of model and count within which a series keeps the digits that the logarithm loses
-_TERMS = tuple((-1) ** k * 2 / (k + 2) for k in range(16, -1, -1))  # of 2 (u - log(1 + u)) / u², last one first
+_TERMS = tuple(
+    (-1) ** k * 2 / (k + 2) for k in range(16, -1, -1)
+)  # of 2 (u - log(1 + u)) / u², last one first
 _LEAST = 1e-100  # of a mean: where model and count are both zero the residual's slope would be infinite
 
 
@@ -92,10 +94,12 @@ def deviance_residuals(counts: Array, mean: Array) -> tuple[Array, Array]:
     f = np.where((mean == 0) & (counts == 0), _LEAST, mean)
     f = np.where(f > 0, f, np.nan)
     with np.errstate(all="ignore"):
-        u = (f - counts) / counts
+        miss = f - counts
+        u = miss / counts
         near = np.abs(u) < _NEAR
-        far = np.sign(u) * np.sqrt(2 * np.where(counts == 0, f, counts * (u - np.log1p(u))))
-        far_slope = np.where(counts == 0, 1.0, u / (1 + u)) / far
+        logs = np.where(counts == 0, 0.0, counts * np.log(counts / f))
+        far = np.sign(miss) * np.sqrt(2 * (miss + logs))
+        far_slope = miss / f / far
         root = np.sqrt(np.polyval(_TERMS, np.where(near, u, 0.0)))
         size = np.sqrt(counts)
         return np.where(near, u * size * root, far), np.where(near, size / (f * root), far_slope)
@@ -131,7 +135,8 @@ class Loss:
             raise OptionError(f"There is no loss {self.name!r}", remedy=remedy)
         if self.scale is not None and self.counts:
             raise OptionError(
-                'loss="poisson" has no scale: the model says how counts scatter', remedy='Write loss="poisson"'
+                'loss="poisson" has no scale: the model says how counts scatter',
+                remedy='Write loss="poisson"',
             )
         if self.scale is not None and not (self.scale > 0 and np.isfinite(self.scale)):
             raise OptionError(f"The scale of a robust loss must be positive, and {self.scale} was given")

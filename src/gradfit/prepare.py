@@ -251,7 +251,7 @@ def counted(data: Data) -> Data:
     Raises
     ------
     DataError
-        If one is below zero.
+        If one is below zero, or all are zero.
     OptionError
         If sigma is given.
     """
@@ -265,6 +265,11 @@ def counted(data: Data) -> Data:
         raise DataError(
             f'loss="poisson" is for counts, and the response is below zero in {rows_text(data.rows[negative])}',
             remedy="Fit the counts as they were recorded, with the background in the model and not subtracted",
+        )
+    if not data.y.any():
+        raise DataError(
+            f"All {count(data.n, 'count')} are zero: they tell no mean, but only that it is small",
+            remedy=f"Give an upper limit instead: a mean of {3.0 / data.n:.2g} would leave no event in 5 % of such data",
         )
     broken = int(np.count_nonzero(data.y != np.rint(data.y)))
     note = (

@@ -15,7 +15,14 @@ from gradfit._version import __version__
 from gradfit.diagnose import Check, Diagnosis, Finding
 from gradfit.diagnose import verdict as verdict_of
 from gradfit.errors import DataError
-from gradfit.loss import Loss, deviance_residuals
+from gradfit.likelihood import (
+    counts_log_likelihood,
+    explained_deviance,
+    explained_variance,
+    normal_log_likelihood,
+    pearson,
+)
+from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.parameter import ParameterResult, Params, checked_level
 from gradfit.prediction import Prediction
@@ -194,14 +201,7 @@ class FitResult:
         As `at_end`, but for counts: these are divided by the root of their fitted mean (Pearson's residuals), whose
         Jacobian gives the information that Fisher expects.
         """
-        r, J = self.at_end
-        if not self.data.counts:
-            return r, J
-        weight = 1.0 if self.data.weight is None else self.data.weight
-        with np.errstate(all="ignore"):
-            slope = deviance_residuals(self.data.y, self.fitted)[1]
-            mean = np.where(self.fitted > 0, self.fitted, 1.0)  # where no count is expected and none was seen, 1
-            return weight * (self.fitted - self.data.y) / np.sqrt(mean), J / (slope * np.sqrt(mean))[:, None]
+        return pearson(self.data, self.fitted, self.at_end[1]) if self.data.counts else self.at_end
 
     @property
     def _held(self) -> NDArray[np.bool_]:
@@ -331,51 +331,17 @@ class FitResult:
 
     @cached_property
     def r2(self) -> float:
-        """Share of the weighted variance of the response that the model explains; of counts the share of the deviance.
-
-        References
-        ----------
-        .. [1] Cameron & Windmeijer (1996), J. Bus. Econ. Stat. 14, 209: the deviance for counts.
-        """
+        """Share of the weighted variance of the response that the model explains; of counts the share of the deviance."""
         if self.data.counts:
-            return self._explained()
-        if self.data.cholesky is not None:
-            one = self.problem.weighted(np.ones(self.n))
-            y = self.problem.weighted(self.data.y)
-            y = y - one * (one @ y) / (one @ one)
-            total = float(y @ y)
-        else:
-            w = np.ones(self.n) if self.data.sigma is None else self.data.sigma**-2
-            y = self.data.y * self.data.unit
-            total = float(w @ (y - w @ y / w.sum()) ** 2)
-        r = self.at_end[0]
-        return 1 - float(r @ r) / total if total > 0 else float("nan")
-
-    def _explained(self) -> float:
-        """Return the share of the deviance of a constant mean that the model takes away."""
-        data = self.data
-        w = np.ones(self.n) if data.weight is None else data.weight**2
-        mean = np.full(self.n, float(w @ data.y) / float(w.sum()))
-        total = float(w @ deviance_residuals(data.y, mean)[0] ** 2)
-        return 1 - self.rss / total if total > 0 else nan
+            return explained_deviance(self.data, self.rss)
+        return explained_variance(self.data, self.at_end[0])
 
     @cached_property
     def log_likelihood(self) -> float:
         """Logarithm of the likelihood at the fit, with its constants: of normal residuals, or of Poisson counts."""
         if self.data.counts:
-            y, f = self.data.y, self.fitted
-            each = special.xlogy(y, f) - f - special.gammaln(y + 1)
-            return float(np.sum(each if self.data.weight is None else self.data.weight**2 * each))
-        if self.data.cholesky is not None:
-            log_sigma = float(np.sum(np.log(np.diag(self.data.cholesky))))
-        else:
-            log_sigma = 0.0 if self.data.sigma is None else float(np.sum(np.log(self.data.sigma)))
-        if self.data.absolute:
-            return -0.5 * (self.rss + self.n * float(np.log(2 * np.pi))) - log_sigma
-        r = self.at_end[0]
-        with np.errstate(divide="ignore"):
-            log_rss = float(np.log(r @ r)) - 2 * float(np.log(self.data.unit))
-        return -0.5 * self.n * (float(np.log(2 * np.pi / self.n)) + log_rss + 1) - log_sigma
+            return counts_log_likelihood(self.data, self.fitted)
+        return normal_log_likelihood(self.data, self.at_end[0])
 
     @property
     def _estimated(self) -> int:

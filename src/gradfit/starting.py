@@ -1,7 +1,7 @@
 """From a model and data to start values: a search in which the linear parameters are solved apart."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import ModelError
-from gradfit.kernel import NumpyKernel
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.prepare import Parameters
-from gradfit.solve.counts import brought_inside
 from gradfit.solve.descent import Descent
+from gradfit.solve.dimensions import angles, exponents
+from gradfit.solve.grounds import AllAtOnce, Compiled, OneByOne, thinned
 from gradfit.solve.lm import LM, minimise
 from gradfit.solve.problem import ModelProblem
-from gradfit.solve.separable import Separable, closed_form
-from gradfit.solve.start import Batch, Found, Scales, Search, search
+from gradfit.solve.start import Found, Scales, Search, search
 
 Array = NDArray[np.float64]
+SAME = 1e-2  # squared distance of two curves, in variances, below which they are one
+ROUNDING = 1e-10  # of the response: what misses no more than that is without noise
+RIVALS = 3  # other curves of nearly the lowest loss that are looked at closely
 MANY_ROWS = 2_000  # a search looks at so many rows at most; the fit that follows uses all
 
 
@@ -59,61 +61,6 @@ def _places(linear: tuple[int, ...]) -> NDArray[np.int64]:
     return places
 
 
-@dataclass(frozen=True, eq=False)
-class _Ground:
-    """What a search looks at: the rows, which parameters are free and known, which are solved apart.
-
-    Counts are searched by the least-squares problem that is like theirs, and each refinement ends at the likelihood.
-    """
-
-    rows: ModelProblem
-    problem: ModelProblem
-    linear: NDArray[np.int64]
-    lower: Array
-    upper: Array
-    given: Array
-
-    def refined(self, start: Array) -> tuple[Array, float]:
-        """Return the minimum below a start, and its sum of squares; infinite where the model is not finite.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            If the user stopped the fit.
-        """
-        point, loss = self._squared(start)
-        if not self.rows.counts or not np.isfinite(loss):
-            return point, loss
-        bounds = self.lower, self.upper
-        point = brought_inside(self.rows, point, bounds)
-        done = minimise(self.rows, point, bounds=bounds, settings=LM(max_iterations=100))
-        if done.status == "interrupted":
-            raise KeyboardInterrupt
-        return done.parameters, done.loss if np.isfinite(done.loss) else np.inf
-
-    def _squared(self, start: Array) -> tuple[Array, float]:
-        """Return the least-squares minimum below a start, and its sum of squares.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            If the user stopped the fit.
-        """
-        if not np.isfinite(self.problem.residual(start)).all():
-            return start, np.inf
-        settings = LM(max_iterations=100)
-        if len(self.linear):
-            point, loss = projected(
-                self.problem, self.linear, start, (self.lower, self.upper), settings=settings
-            )
-            if np.isfinite(loss):
-                return point, loss
-        done = minimise(self.problem, start, bounds=(self.lower, self.upper), settings=settings)
-        if done.status == "interrupted":
-            raise KeyboardInterrupt
-        return done.parameters, done.loss
-
-
 def searched(
     model: BoundModel,
     problem: ModelProblem,
@@ -137,100 +84,100 @@ def searched(
     ModelError
         If the model is finite at none of the starts.
     """
-    free = parameters.free
     linear = linear_in(model, parameters)
-    given = np.full(len(free), np.nan) if options.search or quick or afresh else parameters.begin
-    traced = isinstance(problem.model, NumpyKernel)
-    linear = linear[np.isnan(given[linear])] if traced else linear[:0]
-    rows = _thinned(problem)
-    ground = _Ground(rows, rows.quadratic(), linear, *parameters.bounds, given)
-    rows = ground.problem
-    plan = Search.for_unknowns(int(np.count_nonzero(np.isnan(given))) - len(linear), options.seed)
-    if not traced:
-        plan = replace(plan, count=64, generations=2, most=12, rounds=2)
+    given = np.full(len(parameters.free), np.nan) if options.search or quick or afresh else parameters.begin
+    linear = linear[np.isnan(given[linear])] if model.graph is not None else linear[:0]
+    unknowns = int(np.count_nonzero(np.isnan(given))) - len(linear)
+    ground = _ground(model, problem, parameters, linear, compiled=_worth_compiling(unknowns, options))
+    scales = _scales(model, ground.problem, parameters)
+    plan = _plan(ground, unknowns, options.seed, turning=bool(scales.turning.any()))
     if quick:
         plan = replace(plan, rounds=1, most=12)
     found = search(
-        _batch(rows, linear) if traced else _one_by_one(rows),
-        ground.refined,
-        scales=Scales.of(rows.columns if model.inputs else [], rows.y),
-        bounds=(ground.lower, ground.upper),
-        linear=linear,
-        given=given,
+        ground, scales=scales, bounds=parameters.bounds, linear=linear, given=given,
         settings=plan,
-    )
+    )  # fmt: skip
     if not np.isfinite(found.losses).any() and not found.interrupted:
         raise ModelError(
             f"{model.text} is finite at none of {found.tried} starts that were tried",
             remedy="Give start values, or bounds that keep the model finite",
         )
-    return found
+    return replace(found, rival=_rival(ground, found))
 
 
-def _thinned(problem: ModelProblem) -> ModelProblem:
-    rows = len(problem.y)
-    if (
-        rows <= MANY_ROWS
-        or (problem.weight is not None and problem.weight.ndim == 2)
-        or not isinstance(problem.model, NumpyKernel)
-    ):
-        return problem
-    pick = np.unique(np.linspace(0, rows - 1, MANY_ROWS).astype(int))
-    weight = None if problem.weight is None else problem.weight[pick]
-    return problem._replace(columns=[c[pick] for c in problem.columns], y=problem.y[pick], weight=weight)
+def _worth_compiling(unknowns: int, options: Options) -> bool:
+    """Return whether machine code is worth its compilation: a line of draws takes NumPy less time than that."""
+    return options.executor == "native" or (options.executor == "auto" and unknowns > 1)
 
 
-def _batch(problem: ModelProblem, linear: NDArray[np.int64]) -> Batch:
-    free = np.arange(len(problem.template)) if problem.free is None else problem.free
-
-    def batch(points: Array, /) -> tuple[Array, Array]:
-        whole = np.repeat(np.nan_to_num(problem.template)[:, None], points.shape[1], axis=1)
-        whole[free] = points
-        value, jacobian = problem.model.value_jacobian(problem.columns, whole[:, :, None])
-        weight = problem.weight
-        basis = jacobian[free[linear]]
-        if weight is not None and weight.ndim == 1:
-            return (value - problem.y) * weight, basis * weight
-        return value - problem.y, basis
-
-    return batch
-
-
-def _one_by_one(problem: ModelProblem) -> Batch:
-    def batch(points: Array, /) -> tuple[Array, Array]:
-        residuals = np.stack([problem.residual(p) for p in points.T])
-        return residuals, np.empty((0, *residuals.shape))
-
-    return batch
-
-
-def projected(
+def _ground(
+    model: BoundModel,
     problem: ModelProblem,
+    parameters: Parameters,
     linear: NDArray[np.int64],
-    start: Array,
-    bounds: tuple[Array, Array],
     *,
-    settings: LM,
-) -> tuple[Array, float]:
-    """Return where variable projection from a start ends, all parameters, and the sum of squares there.
+    compiled: bool,
+) -> OneByOne:
+    if model.graph is None or (problem.weight is not None and problem.weight.ndim == 2):
+        return OneByOne(problem, linear[:0], *parameters.bounds)
+    rows = thinned(problem._replace(model=model.kernel("numpy")), MANY_ROWS)
+    if compiled and Compiled.can_search(model.graph, rows, parameters.free):
+        return Compiled(rows, linear, *parameters.bounds, model.graph)
+    return AllAtOnce(rows, linear, *parameters.bounds)
 
-    Raises
-    ------
-    KeyboardInterrupt
-        If the user stopped the fit.
+
+def _plan(ground: OneByOne, unknowns: int, seed: int, *, turning: bool) -> Search:
+    """Return how widely to look for so many nonlinear parameters without a start value."""
+    if unknowns == 0:
+        return Search(count=1, generations=0, most=1, rounds=1, seed=seed)
+    if isinstance(ground, Compiled):
+        return Search(generations=12, patience=3, most=64, rounds=1, share=0.05, seed=seed)
+    if not isinstance(ground, AllAtOnce):
+        return Search(count=64, generations=2, most=12, rounds=2, seed=seed)
+    if unknowns <= 2:
+        return Search(count=1024 if unknowns == 1 or turning else 256, generations=2, most=12, seed=seed)
+    return Search(seed=seed)
+
+
+def _scales(model: BoundModel, problem: ModelProblem, parameters: Parameters) -> Scales:
+    columns, free = problem.columns if model.inputs else [], parameters.free
+    if model.graph is None:
+        units, turning = np.full((len(free), len(columns) + 1), np.nan), np.zeros(len(free), dtype=bool)
+    else:
+        units = exponents(model.graph)[free]
+        turning = np.isin(free, sorted(angles(model.graph)))
+    return Scales.of(columns, problem.y, units, turning)
+
+
+def _rival(ground: OneByOne, found: Found) -> tuple[Array, float] | None:
+    """Return another minimum that the data hardly tell from the lowest: within two standard errors of one parameter.
+
+    Parameters that draw the same curve, such as those of two peaks the other way round, are no other minimum.
     """
-    nonlinear = np.setdiff1d(np.arange(len(start)), linear)
-    if len(nonlinear) == 0:
-        outcome = closed_form(problem, np.nan_to_num(start))
-        return outcome.parameters, outcome.loss
-    apart = Separable(problem, linear, nonlinear, np.nan_to_num(start))
-    inner = (bounds[0][nonlinear], bounds[1][nonlinear])
-    outcome = minimise(apart, apart.latest[nonlinear], bounds=inner, settings=settings)
-    if outcome.status == "interrupted":
-        raise KeyboardInterrupt
-    point, residuals, _ = apart.solved(outcome.parameters)
-    if not np.isfinite(residuals).all():
-        point = apart.latest
-    # what the model really misses there: two nearly equal columns can cancel on paper and not in floating point
-    residuals = problem.residual(point)
-    return point, float(residuals @ residuals)
+    n, k = len(ground.rows.y), len(found.parameters)
+    if n <= k or not np.isfinite(found.losses).any() or found.interrupted:
+        return None
+    order = np.argsort(found.losses, kind="stable")
+    lowest = float(found.losses[order[0]])
+    variance = lowest / (n - k)
+    seen = [ground.rows.residual(found.parameters)]
+    at_zero = ground.rows.weighted(ground.rows.y)
+    if lowest <= ROUNDING**2 * float(at_zero @ at_zero):
+        return None
+    for i in order[1:]:
+        if not found.losses[i] < lowest + 4 * variance or len(seen) > RIVALS:
+            break
+        there = found.ends[:, i]
+        if _seen(ground.rows.residual(there), seen, variance):
+            continue
+        end = minimise(ground.rows, there, bounds=(ground.lower, ground.upper))
+        residuals = ground.rows.residual(end.parameters)
+        if end.converged and not _seen(residuals, seen, variance):
+            return end.parameters, end.loss
+        seen.append(ground.rows.residual(there))
+    return None
+
+
+def _seen(residuals: Array, others: list[Array], variance: float) -> bool:
+    """Return whether one of the other curves is this one, as far as anybody could tell."""
+    return any(float((residuals - other) @ (residuals - other)) <= SAME * variance for other in others)

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from gradfit.errors import ModelError
 from gradfit.loss import Loss, standard_deviation
 from gradfit.model import BoundModel
-from gradfit.notation import count
+from gradfit.notation import count, significant
 from gradfit.prepare import Parameters, rows_text
 from gradfit.result import Starts
-from gradfit.solve.counts import brought_inside
+from gradfit.solve.counts import along_zero, brought_inside, rows_at_zero
 from gradfit.solve.descent import Descent
 from gradfit.solve.factor import Inverse
 from gradfit.solve.lm import LM, minimise
 from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.solve.quick import quick, quick_closed_form
-from gradfit.solve.separable import closed_form
+from gradfit.solve.separable import closed_form, projected
 from gradfit.solve.start import Found
-from gradfit.starting import Options, linear_in, projected, searched
+from gradfit.starting import Options, linear_in, searched
 from gradfit.training import Task, train
 
 Array = NDArray[np.float64]
@@ -65,7 +65,7 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
         return done
     if options.search or not parameters.complete:
         found = searched(model, problem, parameters, options)
-        done = _from_search(found, problem, parameters, options, projected_=len(linear) > 0)
+        done = _from_search(found, model, problem, parameters, options=options)
         if not isfinite(done.outcome.loss):
             _finite_at(model, problem, done.outcome.parameters)
         return done
@@ -84,11 +84,11 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
 
 
 def _from_search(
-    found: Found, problem: ModelProblem, parameters: Parameters, options: Options, *, projected_: bool
+    found: Found, model: BoundModel, problem: ModelProblem, parameters: Parameters, *, options: Options
 ) -> Walk:
+    solver = PROJECTION if len(linear_in(model, parameters)) else LEVENBERG_MARQUARDT
     parameters = _with_free_start(parameters, found.parameters)
-    solver = PROJECTION if projected_ else LEVENBERG_MARQUARDT
-    how = (_search_sentence(found),)
+    how = (_search_sentence(found), *_rival_sentence(found, model, parameters))
     if found.interrupted:
         outcome = _stopped(problem, found.parameters)
         return Walk(parameters, outcome, options.loss, _starts_of(found), solver, "", how)
@@ -158,7 +158,8 @@ def _fitted(
         return outcome
 
     if not loss.robust or loss.scale is not None:
-        return loss, run(brought_inside(problem, start, bounds), loss)
+        start = brought_inside(problem, start, bounds)
+        return loss, _off_zero(problem, start, bounds, run(start, loss))
     outcome = run(start, Loss("squared"))
     for _ in range(20):
         deviation = standard_deviation(problem.residual(outcome.parameters), len(start))
@@ -169,6 +170,15 @@ def _fitted(
         loss = replace(loss, scale=scale)
         outcome = run(outcome.parameters, loss)
     return loss, outcome
+
+
+def _off_zero(
+    problem: ModelProblem, start: Array, bounds: tuple[Array, Array] | None, outcome: Outcome
+) -> Outcome:
+    """Return the outcome; of counts whose mean ran into zero, the least deviance along that edge."""
+    if outcome.status == "interrupted" or not len(rows_at_zero(problem, outcome.parameters, bounds)):
+        return outcome
+    return along_zero(problem, start, bounds) or outcome
 
 
 def _finite_at(model: BoundModel, problem: ModelProblem, start: Array) -> None:
@@ -206,11 +216,12 @@ def _finite_at(model: BoundModel, problem: ModelProblem, start: Array) -> None:
         else "has no finite derivative"
     )
     rows = np.flatnonzero(~np.isfinite(value)) if not np.isfinite(value).all() else np.flatnonzero(bad)
+    kept = "positive" if problem.counts else "finite"
     raise ModelError(
         f"{model.text} {what} at the start values {at} in {rows_text(rows + 1)} of the data used"
         + (f", where {inputs}" if inputs else "")
         + (f": {cause}" if cause else ""),
-        remedy="Give other start values, bounds that keep the model finite, or none, to have them found",
+        remedy=f"Give other start values, bounds that keep the model {kept}, or none, to have them found",
     )
 
 
@@ -258,6 +269,19 @@ def _search_sentence(found: Found) -> str:
         f"Start values were found by a search: {count(found.tried, 'draw')}, {len(found.losses)} refined, "
         f"{found.reached} of those reached this minimum"
     )
+
+
+def _rival_sentence(found: Found, model: BoundModel, parameters: Parameters) -> tuple[str, ...]:
+    """Return that there is another minimum, where there is one that the data hardly tell from the lowest."""
+    if found.rival is None:
+        return ()
+    there, loss = found.rival
+    more = loss / float(np.min(found.losses)) - 1
+    higher = "" if more < 1e-4 else f" only {significant(100 * more, 2)} %"
+    names = [model.parameters[j] for j in parameters.free]
+    at = ", ".join(f"{name} = {value:.4g}" for name, value in zip(names, there, strict=True))
+    told = f"with a loss{higher} higher" if higher else "with the same loss"
+    return (f"Another minimum, {told}, lies at {at}: these data hardly tell the two apart",)
 
 
 # ---------------------------------------------------------------------------- torch.optim

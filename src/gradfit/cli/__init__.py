@@ -1,4 +1,4 @@
-"""The command line: gradfit fit | many | plot | predict | models | show | cache."""
+"""The command line: gradfit fit | many | plot | predict | models | show | bench | cache."""
 
 import difflib
 import os
@@ -53,7 +53,7 @@ def _refused(told: GradfitError, error: Exception, words: Sequence[str]) -> int:
     return 2
 
 
-_HEADS = {"fit": "Not fitted", "predict": "Not predicted", "plot": "Not plotted"}
+_HEADS = {"fit": "Not fitted", "predict": "Not predicted", "plot": "Not plotted", "bench": "Not measured"}
 
 
 def _defect(error: Exception) -> GradfitError:

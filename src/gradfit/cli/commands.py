@@ -8,7 +8,7 @@ from gradfit._lazy import stage
 from gradfit._version import __version__
 from gradfit.cli.screen import Screen
 
-COMMANDS = ("fit", "many", "plot", "predict", "models", "show", "cache")
+COMMANDS = ("fit", "many", "plot", "predict", "models", "show", "bench", "cache")
 
 app = typer.Typer(
     name="gradfit",
@@ -92,7 +92,11 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
     sheet: Sheet = None,
     loss: Annotated[
         str,
-        typer.Option("--loss", metavar="NAME[:SCALE]", help="squared, poisson (counts), soft_l1, huber, cauchy or bisquare."),
+        typer.Option(
+            "--loss",
+            metavar="NAME[:SCALE]",
+            help="squared, poisson (counts), soft_l1, huber, cauchy or bisquare.",
+        ),
     ] = "squared",
     solver: Annotated[
         str,
@@ -339,6 +343,46 @@ def show(
 ) -> int:
     """Show what is understood of a formula, and the code of its value and derivatives."""
     return stage("cli.looking").shown(model, columns)
+
+
+@app.command(short_help="Measure what to expect of a model on this machine.")
+def bench(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A formula, or a model of the library.")],
+    *,
+    points: Annotated[str, typer.Option("--points", metavar="N", help="Of each of many fits.")] = "25",
+    fits: Annotated[str, typer.Option("--fits", metavar="N", help="That are planned, as 1e6.")] = "1e6",
+    rows: Annotated[str, typer.Option("--rows", metavar="N", help="Points of one large fit.")] = "1e6",
+    start: Annotated[
+        Texts,
+        typer.Option(
+            "--start", metavar="a=1,b=2", help="True parameters; those that data determine when left out."
+        ),
+    ] = None,
+    x: Annotated[str | None, typer.Option("--x", metavar="LOW:HIGH", help="Range of the inputs.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="x,y", help="Names that are data; x, t and the left side when left out."
+        ),
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="At most.")] = None,
+    json: Json = False,
+) -> int:
+    """Measure what to expect of a model on this machine, on simulated data: one small fit, many fits, one large fit.
+
+    Takes a few seconds. SciPy's curve_fit makes the same small fit, for comparison. No file is written.
+    """
+    return stage("cli.bench").measured(
+        model,
+        points=points,
+        fits=fits,
+        rows=rows,
+        start=start,
+        x=x,
+        columns=columns,
+        threads=threads,
+        json=json,
+    )
 
 
 @app.command(short_help="Show what is kept on disk, or clear it.")

@@ -206,7 +206,7 @@ def shown(model: str, columns: str | None) -> int:
     """
     text = find(model).formula if model.strip().isidentifier() else model
     formula = parse(text)
-    names = names_in(columns) if columns is not None else _usual(formula)
+    names = names_in(columns) if columns is not None else usual_columns(formula)
     bound = bind_formula(text, names, None if formula.left else names[-1], frozenset[str](), "--columns")
     if bound.graph is None:
         raise DataError(f"{text!r} has no graph")
@@ -230,7 +230,7 @@ def _closed(all_linear: bool) -> str:  # noqa: FBT001  a fact, not a switch
     return ": solved in closed form" if all_linear else ": solved apart in a search for start values"
 
 
-def _usual(formula: Formula) -> tuple[str, ...]:
+def usual_columns(formula: Formula) -> tuple[str, ...]:
     """Return the names that are data by custom: x, x1, x2 ..., or t, and the left side.
 
     Raises

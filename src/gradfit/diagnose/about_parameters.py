@@ -308,9 +308,7 @@ def local_minimum(e: Evidence, ratio: float, lower: float) -> Finding:
     other = e.other_values or {}
     shown = listing([f"{name} = {significant(value, 3)}" for name, value in other.items()], most=4)
     what = "a sum of squares" if e.counts is None else "a chi-square"
-    said = f"Another start reaches {what} {times(lower)} times lower" + (
-        f", at {shown}." if other else "."
-    )
+    said = f"Another start reaches {what} {times(lower)} times lower" + (f", at {shown}." if other else ".")
     remedy = 'start="search"'
     if 0 < len(other) <= 8:
         remedy = setting("start", {name: f"{value:.6g}" for name, value in other.items()})

@@ -9,7 +9,17 @@ from gradfit.diagnose.evidence import Array, Evidence, Fact, Finding, Severity
 from gradfit.diagnose.geometry import TINY, Geometry
 from gradfit.diagnose.residuals import Noise, Outliers, Spread
 from gradfit.diagnose.structure import Structure
-from gradfit.diagnose.words import column, numbers, p_text, percent, quantity, rows_text, times
+from gradfit.diagnose.words import (
+    column,
+    numbers,
+    p_text,
+    percent,
+    quantity,
+    rows_text,
+    setting,
+    times,
+    where_is,
+)
 from gradfit.notation import count, fixed, significant
 
 MISSES = 2.5  # residuals over noise: five sixths of the sum of squares are pattern
@@ -22,6 +32,8 @@ def no_noise(e: Evidence, noise: Noise) -> Finding | None:
     """Return the info that there is no noise to test."""
     if noise.kind == "rounding":
         said = "The curve meets every point to rounding: there is no noise, and error bars mean nothing."
+        if e.counts is not None:
+            said = "The curve meets every point to rounding: these are no counts of events, and error bars mean nothing."
         return Finding("perfect-fit", "info", said, "", {"residual_over_spread": noise.size})
     if noise.kind == "steps":
         step = quantity(noise.size, e.units.get(e.response, ""))
@@ -195,3 +207,25 @@ def quasi(e: Evidence, value: float) -> str:
     if e.counts is None or float(np.ptp(e.counts)) > 1e-9 * float(e.counts.max()):
         return f"weights=weights/{value:.3g}"
     return f'weights="{float(e.counts[0]) / value:.3g}"'
+
+
+def at_zero(e: Evidence) -> Finding:
+    """Return the finding that the fitted mean of counts has run into zero."""
+    rows = e.rows[e.at_zero]
+    inputs = where_is(e, int(e.at_zero[0]))
+    place = rows_text(rows) + (f" ({inputs})" if inputs and len(rows) == 1 else "")
+    said = (
+        f"The fitted mean of {e.response} runs into zero in {place}, where nothing was counted, and the likelihood would "
+        "still rise beyond: error bars hold only for a model that stops there."
+    )
+    slopes = e.jacobian * np.sqrt(np.maximum(e.fitted, 0.0))[:, None]
+    level = 1e-3 * float(np.mean(e.y))
+    offsets = [
+        name
+        for name, value, column in zip(e.names, e.values.tolist(), slopes.T, strict=True)
+        if value <= level
+        and e.counts is not None
+        and np.ptp(column / np.sqrt(e.counts)) <= 1e-6 * column.max()
+    ]
+    remedy = setting("bounds", dict.fromkeys(offsets, "(0, None)")) if offsets else ""
+    return Finding("mean-at-zero", "warning", said, remedy, {"rows": numbers(rows), "count": len(rows)})

@@ -9,7 +9,9 @@ from gradfit._lazy import special
 from gradfit.diagnose.evidence import Array
 from gradfit.diagnose.geometry import TINY, Geometry, tangent
 
-SURE = 8.0  # Pearson's residual from which a probability may be no number any more, and the sign is what counts
+SURE = (
+    8.0  # Pearson's residual from which a probability may be no number any more, and the sign is what counts
+)
 RAISED = 1.25  # dispersion: standard errors an eighth too short
 LOW = 0.5  # and three tenths too long
 

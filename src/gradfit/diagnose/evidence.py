@@ -70,6 +70,8 @@ class Evidence:
         The column that sigma came from, empty when it was an array or a number.
     counts : (n,) array or None
         The weights of counts, 1 where none were given; None where y is no count.
+    at_zero : (m,) indices
+        Of counts, the rows whose fitted mean has run into zero, where the likelihood would still rise beyond.
     """
 
     names: tuple[str, ...]
@@ -94,6 +96,7 @@ class Evidence:
     constant: tuple[str, ...] = ()
     sigma: str = ""
     counts: Array | None = None
+    at_zero: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ def finite(e: Evidence) -> Diagnosis:
     elsewhere = lower_elsewhere(e, g, noise)
     if elsewhere:
         return gathered(few, about_parameters.unused(e, []), elsewhere)
+    if len(e.at_zero):
+        return gathered(few, about_parameters.unused(e, []), about_residuals.at_zero(e))
     bound, check, free = bounds(e, g)
     h = g if free.all() else tangent(e.residuals, e.jacobian[:, free])
     stopped = stop(e, h, noise)
@@ -92,7 +94,9 @@ def lower_elsewhere(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
     if e.other_rss is None or noise.kind == "rounding":
         return None
     gain, lower = parameters.lower_elsewhere(g, e.other_rss, len(e.names))
-    if e.counts is not None:  # chance alone is their noise, also where a few rare events leave hardly any deviance
+    if (
+        e.counts is not None
+    ):  # chance alone is their noise, also where a few rare events leave hardly any deviance
         gain = min(gain, float(e.residuals @ e.residuals) - e.other_rss)
     return about_parameters.local_minimum(e, gain, lower) if gain > 4 and lower > 1.0001 else None
 
@@ -106,7 +110,9 @@ def noise_of(e: Evidence, sigma: Array) -> Noise:
     """Return the kind of noise; the Jacobian tells how large the terms are that the fitted values are a sum of."""
     terms = float(np.max((np.abs(e.jacobian) @ np.abs(e.values)) * sigma, initial=0.0))
     noise = residuals.noise(e.y, e.fitted, sigma, terms if np.isfinite(terms) else 0.0)
-    return noise if e.counts is None or noise.kind != "steps" else Noise("ordinary")  # counts come in steps of one
+    return (
+        noise if e.counts is None or noise.kind != "steps" else Noise("ordinary")
+    )  # counts come in steps of one
 
 
 def looked_at(e: Evidence, g: Geometry, free: Mask) -> Geometry:

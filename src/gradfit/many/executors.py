@@ -23,7 +23,7 @@ OF_GRAPHS: Mapping[str, str] = {
     "tensor": "gradfit.solve.tensor_lockstep",
 }
 EXECUTORS = ("auto", "numpy", *OF_GRAPHS)
-COMPILING = 250_000  # points of all fits: NumPy takes about as long for them as the compiler for the model
+COMPILING = 200_000  # points of all fits: NumPy takes about as long for them as the compiler for the model
 _PLAIN = np.int8(2)  # no weights: code that multiplies by 1 rounds elsewhere
 _DTYPES = ("float64", "float32")
 
@@ -98,11 +98,13 @@ class Executor:
 
 def _kinds(batch: Batch, starts: Array) -> "np.typing.NDArray[np.int8]":
     """Return the kind (m,) of code that each fit takes: what it begins with and what its weights are, not its company's."""
-    kind = np.isnan(starts).any(axis=1).astype(np.int8)
+    kind = np.asarray(np.isnan(starts).any(axis=1)).astype(np.int8)
     if batch.weight is None:
-        return kind | _PLAIN
+        kind |= _PLAIN
+        return kind
     plain = (batch.weight == 1).all(axis=-1)
-    return kind | np.where(plain, _PLAIN, np.int8(0))
+    kind[plain] |= _PLAIN
+    return kind
 
 
 def able(kind: str, graph: Graph | None, free: Indices, loss: Cost) -> bool:
@@ -113,7 +115,9 @@ def able(kind: str, graph: Graph | None, free: Indices, loss: Cost) -> bool:
     return can_solve is None or bool(can_solve(graph, free, loss))
 
 
-def chosen(name: str, model: BoundModel, kernel: Kernel, *, points: int, free: Indices, loss: Cost) -> Executor:
+def chosen(
+    name: str, model: BoundModel, kernel: Kernel, *, points: int, free: Indices, loss: Cost
+) -> Executor:
     """Return what runs fits of so many points in all, and why.
 
     The choice of "auto" follows from the work alone: the same call has the same bits, whatever is compiled already.
@@ -124,10 +128,10 @@ def chosen(name: str, model: BoundModel, kernel: Kernel, *, points: int, free: I
         If there is no executor of that name.
     """
     kind, _, settings = name.partition(":")
-    if kind not in EXECUTORS or (settings and kind != "tensor"):
+    if kind not in EXECUTORS or (":" in name and (kind != "tensor" or not settings)):
         raise OptionError(
             f"There is no executor {name!r} for many fits",
-            remedy=f'{nearest(kind, list(EXECUTORS))}. "tensor:cuda:float32" names a device and a precision',
+            remedy=f'{nearest(kind, list(EXECUTORS))} ("tensor:cuda:float32" names a device and a precision)',
         )
     plain = Executor("numpy", kernel, model.graph)
     size = f"{fixed(points, 0)} {'point' if points == 1 else 'points'}"

@@ -28,8 +28,8 @@ class Groups:
         All rows; sigma or weights may be among the columns.
     by : tuple of str
         The key columns.
-    order : (r,) int
-        Rows, group after group; rows without a key are left out.
+    order : (r,) int, optional
+        Rows, group after group; rows without a key are left out. None: all rows, as they stand.
     first : (m + 1,) int
         Where in `order` each group begins, and where the last one ends.
     spread : str, optional
@@ -40,7 +40,7 @@ class Groups:
 
     whole: Table
     by: tuple[str, ...]
-    order: Indices
+    order: Indices | None
     first: Indices
     spread: str | None = None
     absolute: bool = False
@@ -63,7 +63,7 @@ class Groups:
     @property
     def total(self) -> int:
         """Points of all groups."""
-        return len(self.order)
+        return int(self.first[-1])
 
     @property
     def scattered(self) -> bool:
@@ -73,29 +73,36 @@ class Groups:
     @cached_property
     def _standing(self) -> slice | Indices:
         """The rows in the order of the groups: a slice where they stand so in the table, and nothing need be gathered."""
-        order = self.order
-        begin, end = int(order[0]), int(order[-1]) + 1
-        together = end - begin == len(order) and bool((order[1:] > order[:-1]).all())
-        return slice(begin, end) if together else order
+        if self.order is None:
+            return slice(0, self.total)
+        begin, end = int(self.order[0]), int(self.order[-1]) + 1
+        together = end - begin == len(self.order) and bool((self.order[1:] > self.order[:-1]).all())
+        return slice(begin, end) if together else self.order
+
+    def _rows(self, places: slice | Indices) -> Indices:
+        """Return the rows at places among all rows of the groups."""
+        if self.order is not None:
+            return self.order[places]
+        return np.arange(places.start, places.stop) if isinstance(places, slice) else places
 
     @property
     def keys(self) -> Mapping[str, NDArray[Any]]:
         """The key columns, one value a group."""
-        rows = self.order[self.first[:-1]]
+        rows = self._rows(self.first[:-1])
         return {name: self.whole.columns[name][rows] for name in self.by}
 
     @property
     def sample(self) -> Table:
         """Some of the rows."""
         mask = np.zeros(self.whole.n, dtype=bool)
-        mask[self.order[even_places(len(self.order), SAMPLE)]] = True
+        mask[self._rows(even_places(self.total, SAMPLE))] = True
         return self.whole.keep(mask)
 
     def of_fits(self, name: str) -> Array | None:
         """Return a column's value in the first row of each group (m,), None where there is no such column."""
         if name not in self.whole.columns:
             return None
-        return numbers(self.whole, name)[self.order[self.first[:-1]]]
+        return numbers(self.whole, name)[self._rows(self.first[:-1])]
 
     def blocks(self, model: BoundModel, *, drop: bool) -> Iterator[Block]:
         """Return all groups in blocks of nearly equal length.
@@ -120,8 +127,8 @@ class Groups:
     def one(self, fit: int, model: BoundModel) -> Block:
         """Return one group alone."""
         fits = np.array([fit])
-        rows = self.order[self.first[fit] : self.first[fit + 1]]
-        alone = replace(self, order=np.arange(len(rows)), first=np.array([0, len(rows)]))
+        rows = self._rows(slice(self.first[fit], self.first[fit + 1]))
+        alone = replace(self, order=None, first=np.array([0, len(rows)]))
         length = int(padded_length(self.lengths[fits])[0])
         raw = alone._raw(self._numbers(model, rows), np.array([0]), length)  # noqa: SLF001  its own kind
         return cleaned(fits, raw, absolute=self.absolute, drop=True, about=self.about)
@@ -135,7 +142,9 @@ class Groups:
 
             def matrix(values: Array) -> Array:
                 rows = values[begin:end].reshape(m, own)
-                return rows if own == length else np.hstack([rows, np.repeat(rows[:, :1], length - own, axis=1)])
+                return (
+                    rows if own == length else np.hstack([rows, np.repeat(rows[:, :1], length - own, axis=1)])
+                )
 
             beyond = None if own == length else np.broadcast_to(np.arange(length) >= own, (m, length))
             precision = None if spread is None else matrix(spread)
@@ -150,9 +159,7 @@ class Groups:
             beyond if beyond.any() else None,
         )
 
-    def _numbers(
-        self, model: BoundModel, rows: slice | Indices
-    ) -> tuple[list[Array], Array, Array | None]:
+    def _numbers(self, model: BoundModel, rows: slice | Indices) -> tuple[list[Array], Array, Array | None]:
         """Return the inputs, the response and its precision at some of the rows."""
         table = self.whole
 
@@ -171,7 +178,7 @@ class Groups:
 
     def table(self, fit: int, model: BoundModel) -> tuple[Table, Array | None]:
         """Return the rows of one group that were used, and their sigma or weights."""
-        rows = self.order[self.first[fit] : self.first[fit + 1]]
+        rows = self._rows(slice(self.first[fit], self.first[fit + 1]))
         weight = self.one(fit, model).batch.weight
         if weight is not None:
             rows = rows[weight[0, : len(rows)] != 0]
@@ -233,32 +240,35 @@ def grouped(
         known &= (
             ~np.isnan(column) if column.dtype == np.float64 else np.array([v is not None for v in column])
         )
-    rows = np.flatnonzero(known)
-    if not len(rows):
+    rows = None if known.all() else np.flatnonzero(known)
+    if rows is not None and not len(rows):
         raise DataError(f"No row of {table.source} has a value in {' and '.join(names)}")
-    order, first = _runs(table, names, rows)
+    keys = [table.columns[name] if rows is None else table.columns[name][rows] for name in names]
+    order, first = _runs(keys)
+    if rows is not None:
+        order = rows if order is None else rows[order]
     return Groups(table, names, order, first, spread, absolute)
 
 
-def _runs(table: Table, names: tuple[str, ...], rows: Indices) -> tuple[Indices, Indices]:
-    """Return the rows group after group, and where each group begins; as they are where every group is in one piece."""
-    keys = [table.columns[name] for name in names]
-    if len(rows) < table.n:
-        keys = [values[rows] for values in keys]
-    new = np.ones(len(rows), dtype=bool)
-    new[1:] = False
+def _runs(keys: Sequence[NDArray[Any]]) -> tuple[Indices | None, Indices]:
+    """Return the rows group after group, and where each group begins; None where every group is in one piece."""
+    n = len(keys[0])
+    new = np.zeros(n, dtype=bool)
+    new[0] = True
     for values in keys:
         new[1:] |= np.asarray(values[1:] != values[:-1], dtype=bool)
-    begins = np.flatnonzero(new)
-    group = ranked([values[begins] for values in keys])
+    lengths = None
+    if np.count_nonzero(new) <= n // 2:
+        begins = np.flatnonzero(new)
+        keys, lengths = [values[begins] for values in keys], np.diff(np.append(begins, n))
+    group = ranked(keys)
     groups = int(group.max()) + 1
-    if groups == len(begins):
-        return rows, np.append(begins, len(rows))
-    lengths = np.diff(np.append(begins, len(rows)))
-    row = group if len(begins) == len(rows) else np.repeat(group, lengths)
+    if groups == len(group):
+        return None, np.append(0, np.cumsum(np.ones(n, dtype=np.int64) if lengths is None else lengths))
+    row = group if lengths is None else np.repeat(group, lengths)
     first = np.zeros(groups + 1, dtype=np.int64)
     np.cumsum(np.bincount(row, minlength=groups), out=first[1:])
-    return rows[_counting_order(row, groups)], first
+    return _counting_order(row, groups), first
 
 
 def ranked(keys: Sequence[NDArray[Any]]) -> Indices:
@@ -270,28 +280,31 @@ def ranked(keys: Sequence[NDArray[Any]]) -> Indices:
     code, size = _codes(keys[0])
     for values in keys[1:]:
         other, more = _codes(values)
-        code, size = code * more + other, size * more
+        code, size = code.astype(np.int64) * more + other, size * more
         if size > 4 * len(code):  # rare combinations: only those that occur are numbered
             code, size = _dense(code)
-    nowhere = len(code)
-    first = np.full(size, nowhere)
-    first[code[::-1]] = np.arange(nowhere - 1, -1, -1)  # what is written last stays: the first appearance
-    rank = np.empty(size, dtype=np.int64)
-    rank[np.argsort(first, kind="stable")] = np.arange(size)
-    return rank[code]
+    kind = np.int32 if max(size, len(code)) < 2**31 - 1 else np.int64
+    nowhere, code = len(code), code.astype(kind, copy=False)
+    first = np.full(size, nowhere, dtype=kind)
+    first[code[::-1]] = np.arange(nowhere - 1, -1, -1, dtype=kind)  # written last stays: the first appearance
+    rank = np.empty(size, dtype=kind)
+    rank[np.argsort(first, kind="stable")] = np.arange(size, dtype=kind)
+    return rank[code].astype(np.int64, copy=False)
 
 
 def _codes(values: NDArray[Any]) -> tuple[Indices, int]:
     """Return a whole number from 0 up for each different value, and how many numbers are in use at most."""
     if values.dtype != np.float64:
-        texts = polars.Series("text", values.tolist(), dtype=polars.String)
-        first = polars.int_range(polars.len()).first().over("text")
-        values = texts.to_frame().select(first.alias("first"))["first"].to_numpy().astype(np.float64)
+        texts = polars.DataFrame(
+            {"text": polars.Series(values.tolist(), dtype=polars.String)}
+        ).with_row_index()
+        values = texts.select(polars.col("index").first().over("text"))["index"].to_numpy().astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if high - low < max(4 * len(values), 1 << 16) and max(abs(low), abs(high)) < 2**53:
-        code = (values - low).astype(np.int64)
-        if (code + low == values).all():
-            return code, int(high - low) + 1
+        kind = np.int32 if high - low < 2**31 - 1 else np.int64
+        code = values.astype(kind) if low == 0 else (values - low).astype(kind)
+        if (code == (values if low == 0 else values - low)).all():
+            return code.astype(np.int64, copy=False), int(high - low) + 1
     return _dense(values)
 
 
@@ -309,5 +322,6 @@ def _counting_order(group: Indices, groups: int) -> Indices:
     n = len(group)
     kind = np.int32 if n < 2**31 - 1 else np.int64
     ends = np.arange(n + 1, dtype=kind)
-    by_row = sparse.csc_array((np.ones(n, dtype=np.int8), group.astype(kind), ends), shape=(groups, n))
+    values = (np.empty(n, dtype=np.int8), group.astype(kind, copy=False), ends)
+    by_row = sparse.csc_array(values, shape=(groups, n))
     return by_row.tocsr().indices.astype(np.int64)

@@ -96,6 +96,4 @@ def _joined(parts: list[Part]) -> Part:
 
 
 def _stacked(columns: list[Array], blocks: list[Block]) -> Array:
-    return np.concatenate(
-        [np.broadcast_to(c, b.batch.y.shape) for c, b in zip(columns, blocks, strict=True)]
-    )
+    return np.concatenate([np.broadcast_to(c, b.batch.y.shape) for c, b in zip(columns, blocks, strict=True)])

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gradfit.errors import DataError
-from gradfit.notation import fixed, significant
+from gradfit.notation import count, fixed
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 0.95  # of what is there
@@ -52,7 +52,10 @@ def foresee(fits: int, needed: float) -> None:
     left = _SPARE * free_bytes()
     if needed > left:
         raise DataError(
-            f"{fixed(fits, 0)} fits need about {significant(needed / 1e9, 2)} GB of memory, and {significant(left / 1e9, 2)} "
-            "GB are left",
+            f"{count(fits, 'fit')} {'needs' if fits == 1 else 'need'} about {_size(needed)} of memory, and {_size(left)} are left",
             remedy="Fit fewer at once, or let `gradfit many` read, fit and write them in portions",
         )
+
+
+def _size(size: float) -> str:
+    return f"{fixed(size / 1e9, 1)} GB" if size >= 1e9 else f"{fixed(size / 1e6, 0)} MB"

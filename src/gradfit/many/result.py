@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -347,6 +348,23 @@ class ManyResult:
         out["rss"], out["points"], out["missing"] = ends.rss, ends.points, self.missing
         out["iterations"], out["status"] = ends.iterations, self.status.reshape(-1)
         return out
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the rows of `to_frame` to a file, and return it.
+
+        Parameters
+        ----------
+        path : str or path
+            Its ending says how: .parquet, which also keeps the model and the options, .csv or .feather.
+        force : bool
+            Whether a file of that name may be replaced.
+
+        Raises
+        ------
+        OptionError
+            If it cannot be written, or has another ending.
+        """
+        return stage("many.saving").save(self, path, force=force)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -129,7 +129,7 @@ class Task:
             ends.put(block.place, part)
             dropped[block.place] = block.dropped
 
-        each(self._turns(threads), one, threads)
+        each(self._turns(), one, threads)
         self._again(lost, ends)
         return ends, dropped
 
@@ -138,7 +138,11 @@ class Task:
         """How many blocks are made at a time; few points are left to the executor's own threads."""
         if self.executor_used.kind != "native" or self.source.total < 2 * TURN:
             return 1
-        return self.settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (
+            self.settings.threads or len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
 
     def _bytes(self, m: int, k: int) -> float:
         """Return what is needed beside the data: results, start values as they are used, and the blocks under way."""
@@ -147,9 +151,9 @@ class Task:
         gathered = 8.0 * self.source.total * columns if self.source.scattered else 0.0
         return m * (16.0 * k + 40.0) + gathered + 4.0 * block
 
-    def _turns(self, threads: int) -> Iterator[Block]:
+    def _turns(self) -> Iterator[Block]:
         """Return blocks as threads take them; smaller ones where no fit looks at others, which also stay in the cache."""
-        for block in self.source.blocks(self.model, drop=self.drop):
+        for block in _by_weight(self.source.blocks(self.model, drop=self.drop)):
             if self.found is not None or self.executor_used.kind != "native":
                 yield block
                 continue
@@ -169,7 +173,7 @@ class Task:
         if not self.unknown:
             return
         if self.library:
-            self.how.append("Start values are the library model's own guess for each fit")
+            self.how.append("Start values are the library model's own guess")
             return
         self.found = candidates(
             self.source, self.model, self.parameters, self._problem, starts=self.starts, seed=self.seed
@@ -187,13 +191,13 @@ class Task:
 
     def _starts(self, block: Block) -> Array:
         starts = self.starts[block.place]
-        if self.library and self.unknown:
-            return guessed(self.library, self.model, block, starts)
-        if self.found is None:
+        if not self.unknown:
             return starts
+        if self.found is None:
+            return guessed(self.library, self.model, self.kernel, block, starts, parameters=self.parameters)
         return best_start(
-            self.kernel, block.batch, starts, self.found.values, parameters=self.parameters, loss=Cost()
-        )[0]
+            self.kernel, block, starts, self.found.values, linear=self.linear, parameters=self.parameters
+        )
 
     # ------------------------------------------------------------------ one block
 
@@ -241,7 +245,9 @@ class Task:
     def _again(self, lost: Lost, ends: Ends) -> None:
         """Make failed fits in NumPy, then with the linear parameters solved at the start, then with the careful solver."""
         if lost.count > MOST:
-            self.how.append(f"Of {fixed(lost.count, 0)} fits that failed, the first {fixed(MOST, 0)} were tried again")
+            self.how.append(
+                f"Of {fixed(lost.count, 0)} fits that failed, the first {fixed(MOST, 0)} were tried again"
+            )
         left = CARE
         for part in lost.together():
             block, starts, again = part.block, part.starts, part.ends
@@ -258,7 +264,9 @@ class Task:
             _in_units(block, again)
             ends.put(block.fits, again)
         if left < 0:
-            self.how.append(f"{fixed(CARE, 0)} of the fits that failed were made again one by one, the last {fixed(-left, 0)} not")
+            self.how.append(
+                f"{fixed(CARE, 0)} of the fits that failed were made again one by one, the last {fixed(-left, 0)} not"
+            )
 
     def _carefully(self, part: Part, most: int) -> int:
         """Solve fits by orthogonal factors that squares were too coarse for, at most so many; return how many could gain."""
@@ -275,13 +283,29 @@ class Task:
         return len(which)
 
 
+def _by_weight(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Return blocks in which either no point is missing, and nothing is weighted, or some point of every fit."""
+    for block in blocks:
+        weight = block.batch.weight
+        plain = np.zeros(0, dtype=bool) if weight is None or weight.ndim == 1 else (weight == 1).all(axis=1)
+        if not plain.any():
+            yield block
+            continue
+        some = block.part(np.flatnonzero(plain))
+        yield replace(some, batch=replace(some.batch, weight=None))
+        if not plain.all():
+            yield block.part(np.flatnonzero(~plain))
+
+
 def _in_units(block: Block, ends: Ends) -> None:
     """Bring what was made small from the units of a block to the user's."""
     with np.errstate(over="ignore"):
         ends.rss[:] = ends.rss / block.unit / block.unit
 
 
-def _try(solver: Solver, block: Block, which: Indices, starts: Array, ends: Ends) -> None:
+def _try(  # noqa: PLR0917  one caller
+    solver: Solver, block: Block, which: Indices, starts: Array, ends: Ends
+) -> None:
     """Fit some of a block again from other starts (m, k), and keep what is better."""
     if len(which):
         _keep(which, solver.solved(block.part(which), starts[which]), ends)

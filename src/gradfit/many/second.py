@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gradfit.loss import Loss
 from gradfit.many.rows import Array, Block, Indices, even_places
+from gradfit.many.starts import judged
 from gradfit.prepare import Parameters
 from gradfit.solve.batch import (
     CONVERGED,
@@ -17,16 +18,14 @@ from gradfit.solve.batch import (
     STALLED,
     TOO_FEW,
     Batch,
-    Cost,
     Ends,
     Kernel,
     dots,
     residuals_jacobian,
 )  # fmt: skip
 from gradfit.solve.lm import LM, minimise
-from gradfit.solve.lockstep import standing
 from gradfit.solve.problem import Model, ModelProblem
-from gradfit.starting import projected
+from gradfit.solve.separable import projected
 from gradfit.uncertainty import RANK, uncertainty
 
 ACCEPTED = 48  # accepted answers that are tried on fits which miss their points by much
@@ -138,23 +137,11 @@ def neighbours(
         return nothing
     answers = ends.parameters[accepted[even_places(len(accepted), ACCEPTED)]]
     answers[:, linear] = np.nan
-    batch, known = block.batch.rows(which), given[which]
-    lowest, best = np.where(np.isfinite(ends.rss[which]), ends.rss[which], np.inf), known.copy()
-    for answer in answers:
-        start = np.where(np.isnan(known), answer, known)
-        loss = standing(
-            kernel,
-            batch,
-            start,
-            free=parameters.free,
-            lower=parameters.lower,
-            upper=parameters.upper,
-            loss=Cost(),
-        )[1]
-        won = loss < lowest
-        lowest, best = np.where(won, loss, lowest), np.where(won[:, None], start, best)
-    won = lowest < np.where(np.isfinite(ends.rss[which]), ends.rss[which], np.inf)
-    return which[won], best[won]
+    known = given[which]
+    best, left = judged(kernel, block.part(which), known, answers, linear=linear, parameters=parameters)
+    won = left < np.where(np.isfinite(ends.rss[which]), ends.rss[which], np.inf)
+    start = np.where(np.isnan(known), answers[best], known)
+    return which[won], start[won]
 
 
 # ---------------------------------------------------------------------------- one at a time

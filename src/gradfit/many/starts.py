@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from gradfit.errors import ModelError, OptionError
 from gradfit.fitting import Options
 from gradfit.library import MODELS
 from gradfit.loss import Loss
+from gradfit.many.projection import projection, shapes_of
 from gradfit.many.rows import Array, Block, Indices, Source, even_places
 from gradfit.model import BoundModel, nearest
 from gradfit.notation import count
@@ -20,6 +22,7 @@ from gradfit.solve.problem import ModelProblem
 from gradfit.starting import searched
 
 SEARCHED = 8  # fits that are searched when nothing is known of the start
+ALONE, FEW = 200, 32  # fits of a block that are guessed one by one; how many of more
 ALIKE = 1e-3  # relative difference below which two answers are one start
 
 
@@ -104,21 +107,58 @@ def linear_parameters(model: BoundModel, parameters: Parameters) -> Indices:
     return np.array([j for j in model.graph.linear if j in free], dtype=np.int64)
 
 
-def guessed(name: str, model: BoundModel, block: Block, starts: Array) -> Array:
-    """Return start values (m, k) of a block with a library model's guess where there are none."""
-    guess, batch = MODELS[name].guess, block.batch
-    out = starts.copy()
-    x = np.broadcast_to(batch.columns[0], batch.y.shape)
-    weight = None if batch.weight is None else np.broadcast_to(batch.weight, batch.y.shape)
-    for i in np.flatnonzero(np.isnan(starts).any(axis=1)):
-        used = slice(None) if weight is None else weight[i] != 0
-        if weight is not None and not weight[i].any():
-            continue
-        known = guess(x[i][used], batch.y[i][used])
-        for j, parameter in enumerate(model.parameters):
-            if np.isnan(out[i, j]):
-                out[i, j] = known.get(parameter, np.nan)
-    return out
+# ---------------------------------------------------------------------------- guesses of the library
+
+
+def guessed(  # noqa: PLR0917  one caller, in the order of what depends on what
+    name: str, model: BoundModel, kernel: Kernel, block: Block, starts: Array, *, parameters: Parameters
+) -> Array:
+    """Return start values (m, k) of a block with a library model's guess where there are none.
+
+    Fits at the same places are guessed together: each begins at the best of the shapes that the guess looks at. Of many
+    fits at places of their own a few are guessed, and the others begin at the best of those.
+    """
+    linear, batch = linear_parameters(model, parameters), block.batch
+    if batch.columns[0].ndim == 1 and batch.weight is None:
+        shapes = shapes_of(name, model, batch.columns[0]) if parameters.plain else None
+        if shapes is not None:
+            return best_start(kernel, block, starts, shapes, linear=linear, parameters=parameters)
+    one = partial(_alone, name, model, kernel, block, starts, parameters)
+    if len(block) <= ALONE:
+        return np.concatenate([one(i) for i in range(len(block))])
+    some = even_places(len(block), FEW).tolist()
+    options = np.concatenate([one(i) for i in some])
+    options[:, linear] = np.nan
+    options = options[np.isfinite(np.delete(options, linear, axis=1)).all(axis=1)]
+    if not len(options):
+        return starts
+    return best_start(kernel, block, starts, options, linear=linear, parameters=parameters)
+
+
+def _alone(  # noqa: PLR0917  one caller, which fixes all but the last
+    name: str,
+    model: BoundModel,
+    kernel: Kernel,
+    block: Block,
+    starts: Array,
+    parameters: Parameters,
+    fit: int,
+) -> Array:
+    """Return the start (1, k) of one fit; what is guessed where nothing is known."""
+    batch = block.batch.rows(np.array([fit]))
+    used = slice(None) if batch.weight is None else np.broadcast_to(batch.weight, batch.y.shape)[0] != 0
+    x, y = np.broadcast_to(batch.columns[0], batch.y.shape)[0][used], batch.y[0][used]
+    own = starts[fit : fit + 1]
+    if not len(y):
+        return own
+    shapes = shapes_of(name, model, x) if parameters.plain else None
+    if shapes is not None:
+        bare = replace(block.part(np.array([fit])), batch=Batch((x,), y[None]))
+        linear = linear_parameters(model, parameters)
+        return best_start(kernel, bare, own, shapes, linear=linear, parameters=parameters)
+    known = MODELS[name].guess(x, y)
+    guess = np.array([known.get(parameter, np.nan) for parameter in model.parameters])
+    return np.where(np.isnan(own), guess, own)
 
 
 # ---------------------------------------------------------------------------- a search on a few fits
@@ -201,25 +241,30 @@ def candidates(
 
 
 def best_start(
-    kernel: Kernel,
-    batch: Batch,
-    starts: Array,
-    options: Array,
-    *,
-    parameters: Parameters,
-    loss: Cost,
-) -> tuple[Array, Array]:
-    """Return for each fit the candidate of the least cost (m, k), what was given left as it is, and all costs (c, m)."""
-    tried = [np.where(np.isnan(starts), option[None, :], starts) for option in options]
-    free = parameters.free
-    losses = np.stack(
-        [
-            standing(
-                kernel, batch, start, free=free, lower=parameters.lower, upper=parameters.upper, loss=loss
-            )[1]
-            for start in tried
-        ]
-    )
-    losses = np.where(np.isfinite(losses), losses, np.inf)
-    best = np.argmin(losses, axis=0)
-    return np.stack(tried)[best, np.arange(len(starts))], losses
+    kernel: Kernel, block: Block, starts: Array, options: Array, *, linear: Indices, parameters: Parameters
+) -> Array:
+    """Return for each fit the candidate of the least cost (m, k), what was given left as it is."""
+    best, _ = judged(kernel, block, starts, options, linear=linear, parameters=parameters)
+    return np.where(np.isnan(starts), options[best], starts)
+
+
+def judged(
+    kernel: Kernel, block: Block, starts: Array, options: Array, *, linear: Indices, parameters: Parameters
+) -> tuple[Indices, Array]:
+    """Return which candidate (c, k) leaves least of each fit (m,), where it has no start (m, k) of its own, and how much."""
+    others = np.setdiff1d(np.arange(starts.shape[1]), linear)
+    known = starts[:, others]
+    if np.array_equal(known, np.broadcast_to(known[:1], known.shape), equal_nan=True):
+        merged = np.where(np.isnan(starts[0]), options, starts[0])
+        together = projection(kernel, block, merged, linear=linear, parameters=parameters)
+        if together is not None:
+            return together.best(block.batch.y)
+    best, lowest = np.zeros(len(starts), dtype=np.int64), np.full(len(starts), np.inf)
+    for i, option in enumerate(options):
+        left = standing(
+            kernel, block.batch, np.where(np.isnan(starts), option, starts),
+            free=parameters.free, lower=parameters.lower, upper=parameters.upper, loss=Cost(),
+        )[1]  # fmt: skip
+        won = left < lowest
+        best[won], lowest[won] = i, left[won]
+    return best, lowest

@@ -140,7 +140,9 @@ def _name_inside(chart: Chart, subject: Subject, curve: Curve) -> None:
     if not good.any():
         return
     px, py = chart.points(curve.x[good], curve.mean[good])
-    shown = subject.shown if not subject.crowded else subject.shown & (np.arange(subject.result.data.n) % 97 == 0)
+    shown = (
+        subject.shown if not subject.crowded else subject.shown & (np.arange(subject.result.data.n) % 97 == 0)
+    )
     rows = chart.points(subject.x[shown], subject.result.data.y[shown])
     words = f"{subject.noun}, {subject.level} band" if curve.banded else subject.noun
     width = 7.0 * len(words)

@@ -24,9 +24,7 @@ _LONG_PHONE = Frame("phone", 354, 250, left=44, right=14, top=32, bottom=42)
 def search(subject: Subject) -> Markup:
     """Return the section."""
     result = subject.result
-    closed = result.starts.source == "not needed" and not (
-        result.loss_used.robust or result.data.counts
-    )
+    closed = result.starts.source == "not needed" and not (result.loss_used.robust or result.data.counts)
     chart = Markup("") if closed else starts_chart(subject) or loss_chart(subject, _LONG_WIDE, _LONG_PHONE)
     notes = [
         tag("p", sentence_bold(prose(sentence.rstrip(".") + ".", subject.names))) for sentence in result.how

@@ -7,12 +7,16 @@ from numpy.typing import NDArray
 
 from gradfit.loss import deviance_residuals
 from gradfit.solve.lm import LM, minimise
+from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
 
 Array = NDArray[np.float64]
 
 _SHARES = (0.1, 1e-2, 1e-4)  # of a count: below, its residual goes on as a straight line, steeper and steeper
 _LEVEL = 0.05  # of the mean count, that a count of zero is taken for
+_ZERO = 1e-4  # of the mean count: a fitted mean that has run into zero
+_STILL = 1e-6  # of its terms: what rounding leaves of a gradient at a minimum
+_PARTS = (0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of the mean count, that rows without one are given
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +81,57 @@ def brought_inside(problem: ModelProblem, start: Array, bounds: tuple[Array, Arr
         if np.isfinite(problem.residual(point)).all():
             return point
     return start
+
+
+def rows_at_zero(problem: ModelProblem, point: Array, bounds: tuple[Array, Array] | None) -> NDArray[np.intp]:
+    """Return the rows (m,) without a count whose mean has run into zero, where the likelihood would still rise beyond.
+
+    Empty where the point is a minimum of the deviance inside the bounds.
+    """
+    none = np.zeros(0, dtype=np.intp)
+    if not problem.counts:
+        return none
+    mean = problem.model.value(problem.columns, problem.whole(point))
+    rows = np.flatnonzero((problem.y == 0) & (mean <= _ZERO * float(problem.y.mean())))
+    r, J = problem.residual_jacobian(point)
+    if not len(rows) or not np.isfinite(r).all():
+        return none
+    gradient, size = r @ J, np.abs(r) @ np.abs(J)
+    moving = np.abs(gradient) > _STILL * size
+    if bounds is not None:
+        moving &= ~((point <= bounds[0]) & (gradient > 0)) & ~((point >= bounds[1]) & (gradient < 0))
+    return rows[(J[rows][:, moving] != 0).any(axis=1)]
+
+
+def along_zero(problem: ModelProblem, start: Array, bounds: tuple[Array, Array] | None) -> Outcome | None:
+    """Return the least deviance of a model that is positive in every row, where that lies on the edge; None if not found.
+
+    Rows without a count are given ever smaller parts of one, which keeps their mean above zero: a barrier.
+
+    Parameters
+    ----------
+    start : (f,)
+        Where the model is positive.
+
+    References
+    ----------
+    .. [1] Nocedal & Wright (2006), Numerical Optimization, 2nd ed., sec. 19.6: the logarithmic barrier.
+    """
+    settings = LM(max_iterations=100)
+    done = minimise(_Extended.of(problem, _SHARES[1]), start, bounds=bounds, settings=settings)
+    point = done.parameters if np.isfinite(problem.residual(done.parameters)).all() else start
+    steps, looks = done.iterations, done.evaluations
+    for share in _PARTS:
+        if done.status == "interrupted":
+            break
+        part = problem._replace(y=np.maximum(problem.y, share * float(problem.y.mean())))
+        done = minimise(part, point, bounds=bounds, settings=settings)
+        point, steps, looks = done.parameters, steps + done.iterations, looks + done.evaluations
+    r, J = problem.residual_jacobian(point)
+    if not np.isfinite(r).all():
+        return None
+    loss = float(r @ r)
+    if done.status == "interrupted":
+        return Outcome(point, loss, done.status, done.message, steps, looks, done.points, end=(r, J))
+    message = f"Levenberg-Marquardt converged after {steps} steps, where the mean of a row reaches zero"
+    return Outcome(point, loss, "converged", message, steps, looks, done.points, end=(r, J))

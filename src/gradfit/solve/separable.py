@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.solve.factor import Inverse, factorise, inverse
-from gradfit.solve.lm import Problem, State, corrected
+from gradfit.solve.lm import LM, Problem, State, corrected, minimise
 from gradfit.solve.outcome import Outcome, Point
+from gradfit.solve.problem import ModelProblem
 
 Array = NDArray[np.float64]
 
@@ -130,3 +131,35 @@ def _by_svd(problem: Problem, start: Array, r: Array, J: Array) -> Outcome:
     return Outcome(
         state.p, state.cost, "converged", SOLVED, 1, evaluations, points, (state.r, state.J), factor
     )
+
+
+def projected(
+    problem: ModelProblem,
+    linear: NDArray[np.int64],
+    start: Array,
+    bounds: tuple[Array, Array],
+    *,
+    settings: LM,
+) -> tuple[Array, float]:
+    """Return where variable projection from a start ends, all parameters, and the sum of squares there.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user stopped the fit.
+    """
+    nonlinear = np.setdiff1d(np.arange(len(start)), linear)
+    if len(nonlinear) == 0:
+        outcome = closed_form(problem, np.nan_to_num(start))
+        return outcome.parameters, outcome.loss
+    apart = Separable(problem, linear, nonlinear, np.nan_to_num(start))
+    inner = (bounds[0][nonlinear], bounds[1][nonlinear])
+    outcome = minimise(apart, apart.latest[nonlinear], bounds=inner, settings=settings)
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    point, residuals, _ = apart.solved(outcome.parameters)
+    if not np.isfinite(residuals).all():
+        point = apart.latest
+    # what the model really misses there: two nearly equal columns can cancel on paper and not in floating point
+    residuals = problem.residual(point)
+    return point, float(residuals @ residuals)

@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 import gradfit
-from gradfit.fitting import bind
+from gradfit.binding import bind
 
 PEAK = "exp(-(x - {})**2/(2*s**2))"
 TWO = f"y = a*{PEAK.format(3)} + b*{PEAK.format(7)} + c + d*x"

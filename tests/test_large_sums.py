@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gradfit import read
-from gradfit.fitting import bind
+from gradfit.binding import bind
 from gradfit.large.passes import Passes, Total, in_order, passes_of, two_sum
 from gradfit.loss import Loss
 from gradfit.native.points import BLOCK

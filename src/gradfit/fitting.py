@@ -3,47 +3,30 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.binding import bind, guess_of, named_in, table_of, with_codes
 from gradfit.diagnose import Diagnosis, diagnose
-from gradfit.errors import DataError, ModelError, OptionError
+from gradfit.errors import DataError, ModelError
 from gradfit.evidence import evidence_of, worth_another_look
-from gradfit.formula import parse
 from gradfit.large import Task, fit_large, is_large
-from gradfit.library import MODELS, find
-from gradfit.loss import LOSSES, Loss
-from gradfit.model import BoundModel, bind_formula, bind_function, nearest, observed_column, settle_names
+from gradfit.loss import Loss
+from gradfit.model import BoundModel
 from gradfit.notation import count, listing
+from gradfit.options import Options, options_of
 from gradfit.parameter import checked_level
 from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, counted, settled
 from gradfit.result import FitResult
-from gradfit.solve.descent import Descent
-from gradfit.solve.lm import DEFAULT, LM
+from gradfit.solve.lm import LM
 from gradfit.solve.outcome import Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.starting import searched
-from gradfit.table import Table, read
 from gradfit.walk import GIVEN, Walk, trained, walked
 
 Array = NDArray[np.float64]
-
-
-_EXECUTORS = ("auto", "numpy", "native", "tensor")
-
-
-class Options(NamedTuple):
-    """How to solve: what `fit` was told beside data and model."""
-
-    loss: Loss
-    solver: LM | Descent
-    executor: str
-    search: bool
-    seed: int
-    callback: Callable[..., object] | None
 
 
 def fit(  # noqa: PLR0913  the public call lists its options by name
@@ -136,7 +119,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     {'a': 1.94, 'b': 1.09}
     """
     level = checked_level(level)
-    options = _options(
+    options = options_of(
         loss, solver, executor, start=start, seed=seed, max_iterations=max_iterations, callback=callback,
         optimizer=optimizer,
     )  # fmt: skip
@@ -149,11 +132,11 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         done = _in_pieces(model, data, options, told, memory=memory, threads=threads)
         if done is not None:
             return done
-    table = _table(data)
+    table = table_of(data)
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
-    chosen = _with_codes(model, chosen)
-    bound = bind(model, chosen, response, start=start, named=_named(start, bounds, fixed), missing=missing)
+    chosen = with_codes(model, chosen)
+    bound = bind(model, chosen, response, start=start, named=named_in(start, bounds, fixed), missing=missing)
     rows = assemble(
         chosen,
         bound,
@@ -167,7 +150,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     _enough(rows, parameters, bound)
     began = time.perf_counter()  # reading and tracing, with the imports of their libraries, are not the fit
     with np.errstate(all="ignore"):  # a step into overflow is refused; its warnings are nobody's business
-        walk = solve(bound, rows, parameters, options, guess=_guess(model, rows, start))
+        walk = solve(bound, rows, parameters, options, guess=guess_of(model, rows, start))
     return FitResult(
         bound, rows, walk.parameters, walk.outcome, walk.loss, walk.starts, walk.solver, walk.executor, walk.how,
         level, time.perf_counter() - began, told, _examiner(options),
@@ -185,7 +168,7 @@ def _in_pieces(
 ) -> FitResult | None:
     """Return the fit of rows that are read in pieces; None where only the ordinary way can do what was asked."""
     start, response, missing = told["start"], told["response"], told["missing"]
-    named = _named(start, told["bounds"], told["fixed"])
+    named = named_in(start, told["bounds"], told["fixed"])
     names = (
         "start",
         "bounds",
@@ -199,9 +182,11 @@ def _in_pieces(
         "executor",
     )
     task = Task(
-        coded=lambda table: _with_codes(model, table),
+        coded=lambda table: with_codes(model, table),
         bind=lambda table: bind(model, table, response, start=start, named=named, missing=missing),
-        solve=lambda bound, rows, found: solve(bound, rows, found, options, guess=_guess(model, rows, start)),
+        solve=lambda bound, rows, found: solve(
+            bound, rows, found, options, guess=guess_of(model, rows, start)
+        ),
         options=options,
         told=told,
         **{name: told[name] for name in names},
@@ -213,11 +198,11 @@ def start_values(
     model: object, data: object, *, response: str | None = None, seed: int = 0
 ) -> dict[str, float]:
     """Return start values for a model on data: the library model's own guess, else the end of a search."""
-    table = _table(data)
-    table = _with_codes(model, table)
+    table = table_of(data)
+    table = with_codes(model, table)
     bound = bind(model, table, response)
     rows = assemble(table, bound, missing="error", n_read=table.n)
-    guess = _guess(model, rows, None)
+    guess = guess_of(model, rows, None)
     if guess is not None:
         return guess()
     parameters = settled(bound, None, None, None)
@@ -229,231 +214,6 @@ def start_values(
             Options(Loss(), LM(), "numpy", True, seed, None),
         )
     return dict(zip(bound.parameters, found.parameters.tolist(), strict=True))
-
-
-# ---------------------------------------------------------------------------- arguments
-
-
-def _options(
-    loss: str | Loss,
-    solver: object,
-    executor: str,
-    *,
-    start: object,
-    seed: int,
-    max_iterations: int | None,
-    callback: Callable[..., object] | None,
-    optimizer: Mapping[str, object],
-) -> Options:
-    if seed < 0:
-        raise OptionError(f"seed must be 0 or more, and is {seed}")
-    search = isinstance(start, str)
-    if search and start != "search":
-        raise OptionError(
-            f"start={start!r} is not understood", remedy='Give {"a": 1}, a list of numbers, or "search"'
-        )
-    if executor not in _EXECUTORS:
-        raise OptionError(f"There is no executor {executor!r}", remedy=nearest(executor, _EXECUTORS))
-    return Options(
-        loss=loss_of(loss),
-        solver=solver_of(solver, seed, max_iterations, optimizer),
-        executor=executor,
-        search=search,
-        seed=seed,
-        callback=callback,
-    )
-
-
-def loss_of(loss: str | Loss) -> Loss:
-    """Return the loss of that name; a scale may follow a colon, as in "huber:0.3".
-
-    Raises
-    ------
-    OptionError
-        If there is none, with the nearest names.
-    """
-    return loss if isinstance(loss, Loss) else _named_loss(str(loss))
-
-
-@lru_cache(maxsize=64)
-def _named_loss(loss: str) -> Loss:
-    name, _, scale = loss.partition(":")
-    if name not in LOSSES:
-        raise OptionError(f"There is no loss {name!r}", remedy=nearest(name, LOSSES))
-    if not scale or name == "poisson":
-        return Loss(name, float("nan") if scale else None)
-    try:
-        return Loss(name, float(scale))
-    except ValueError as error:
-        raise OptionError(
-            f"The scale of loss {loss!r} is not a positive number", remedy='Write "huber:0.3"'
-        ) from error
-
-
-_OWN_SETTINGS = ("lr", "epochs", "batch_size", "scheduler", "scheduler_settings", "dtype")
-_ARGUMENTS = [
-    "response", "start", "bounds", "fixed", "sigma", "weights", "where", "exclude", "missing", "loss", "solver",
-    "executor", "level", "seed", "max_iterations", "callback", "memory", "threads",
-]  # fmt: skip
-
-
-def solver_of(
-    solver: object, seed: int, max_iterations: int | None, optimizer: Mapping[str, object]
-) -> LM | Descent:
-    """Return the solver's value for a name, an instance, a factory or the value itself.
-
-    Raises
-    ------
-    OptionError
-        If a setting belongs to no optimizer, or to another solver.
-    """
-    if (isinstance(solver, str) and solver.lower() == "lm") or isinstance(solver, (LM, Descent)):
-        if optimizer:
-            name = next(iter(optimizer))
-            remedy = nearest(name, [*_ARGUMENTS, *_OWN_SETTINGS])
-            if name in _OWN_SETTINGS:
-                remedy = f'{name}= is a setting of torch\'s optimizers: add solver="SGD" or another one'
-            raise OptionError(f"fit() has no argument {name!r} for Levenberg-Marquardt", remedy=remedy)
-        if not isinstance(solver, str):
-            return solver
-        if max_iterations is not None and max_iterations < 1:
-            raise OptionError(f"max_iterations must be at least 1, and is {max_iterations}")
-        return DEFAULT if max_iterations is None else LM(max_iterations=max_iterations)
-    own = {k: v for k, v in optimizer.items() if k in _OWN_SETTINGS}
-    rest = {k: v for k, v in optimizer.items() if k not in _OWN_SETTINGS}
-    if max_iterations is not None:
-        raise OptionError(
-            "max_iterations= is for Levenberg-Marquardt", remedy="Optimizers of torch take epochs="
-        )
-    return Descent(solver, settings=rest, seed=seed, **own)  # pyright: ignore[reportArgumentType]  # checked by Descent
-
-
-def _named(start: object, bounds: object, fixed: Mapping[str, float] | None) -> frozenset[str]:
-    given: list[str] = []
-    for part in (start, bounds, fixed):
-        if part is not None and isinstance(part, Mapping):
-            given += map(str, part)
-    return frozenset(given)
-
-
-def _table(data: object) -> Table:
-    if data is None:
-        raise DataError(
-            "fit() needs data", remedy='Give a file or columns: fit("y = a*x + b", {"x": x, "y": y})'
-        )
-    table = read(data)
-    if table.n == 0:
-        raise DataError(f"{table.source} has no rows")
-    return table
-
-
-def _with_codes(model: object, table: Table) -> Table:
-    """Return the table with codes in the text columns that a formula compares with a piece of text."""
-    model = _definition(model)
-    if not isinstance(model, str) or not ('"' in model or "'" in model):
-        return table
-    for name in parse(model).right.compared:
-        if name in table.columns:
-            table = table.coded(name)
-    return table
-
-
-def bind(
-    model: object,
-    table: Table,
-    response: str | None = None,
-    *,
-    start: object = None,
-    named: frozenset[str] = frozenset(),
-    missing: str = "error",
-) -> BoundModel:
-    """Return the model bound to a table's columns.
-
-    Raises
-    ------
-    OptionError
-        If it is neither a formula, nor a library model's name, nor a function.
-    """
-    columns = tuple([name for name in table.columns if name[:1] != "\0"])
-    model = _definition(model)
-    if isinstance(model, BoundModel):
-        return model
-    if isinstance(model, str):
-        text = model.strip()
-        if text.isidentifier() and text not in columns:
-            text = _library_formula(text, columns, response)
-        levels = tuple(table.categories.items())
-        return bind_formula(text, columns, response, named, table.source, levels)
-    if not callable(model):
-        raise OptionError(f"A model is a formula or a function, and {type(model).__name__} is neither")
-    numbers = [c for c in columns if table.columns[c].dtype != object]
-    count = (
-        None if start is None or isinstance(start, str | Mapping) else len(np.atleast_1d(np.asarray(start)))
-    )
-    names = settle_names(model, numbers, response, list(start) if isinstance(start, Mapping) else count)
-    observed = observed_column(
-        numbers, set(names.inputs), response, getattr(model, "__name__", "the model"), table.source
-    )
-    clean = table.numeric([*names.inputs, observed], missing=missing)
-    point = None if count is None else np.asarray(start, dtype=np.float64)
-    if isinstance(start, Mapping) and set(names.parameters) <= set(start):
-        point = np.array([float(start[n]) for n in names.parameters])
-    return bind_function(model, names, [clean.columns[n] for n in names.inputs], observed, point)
-
-
-def _definition(model: object) -> object:
-    """Return the formula or function inside a gradfit.Model, and any other model as it is."""
-    return model if isinstance(model, str) else getattr(model, "definition", model)
-
-
-def _library_formula(name: str, columns: tuple[str, ...], response: str | None) -> str:
-    formula = find(name).formula
-    if response is None and "y" not in columns:
-        others = [c for c in columns if c != "x"]
-        response = others[-1] if len(columns) == 2 else None
-        if response is None:
-            raise DataError(
-                f"{name} needs to know which column was observed", remedy=f'Give response="{columns[-1]}"'
-            )
-    response = response or "y"
-    rest = [c for c in columns if c != response]
-    if "x" not in rest and len(rest) != 1:
-        raise DataError(
-            f"{name} is a function of one column, and {', '.join(rest) or 'none'} could be meant",
-            remedy=f'Write the formula out: "{formula}"',
-        )
-    x = "x" if "x" in rest else rest[0]
-    left, right = formula.split("=", 1)
-    del left
-    words = {"x": _quoted(x)}
-    return f"{_quoted(response)} ={_renamed(right, words)}"
-
-
-def _quoted(name: str) -> str:
-    return name if name.isidentifier() else f"{{{name}}}"
-
-
-def _renamed(text: str, words: Mapping[str, str]) -> str:
-    out, word = [], ""
-    for character in text + "\0":
-        if character.isalnum() or character == "_":
-            word += character
-            continue
-        out.append(words.get(word, word))
-        word = ""
-        if character != "\0":
-            out.append(character)
-    return "".join(out)
-
-
-def _guess(model: object, rows: Data, start: object) -> Callable[[], dict[str, float]] | None:
-    """Return the library model's own guess, where the model is one."""
-    model = _definition(model)
-    if not isinstance(model, str) or model.strip() not in MODELS or isinstance(start, str):
-        return None
-    guess = MODELS[model.strip()].guess
-    columns = list(rows.columns.values())
-    return lambda: guess(columns[0], rows.y)
 
 
 def _enough(rows: Data, parameters: Parameters, model: BoundModel) -> None:

@@ -6,8 +6,8 @@ from typing import cast
 
 import numpy as np
 
+from gradfit.binding import bind
 from gradfit.errors import DataError, OptionError
-from gradfit.fitting import bind, loss_of
 from gradfit.formula import parse
 from gradfit.library import MODELS
 from gradfit.loss import Loss
@@ -15,6 +15,7 @@ from gradfit.many.groups import grouped
 from gradfit.many.rows import Source, even_places
 from gradfit.many.stack import Stack, stacked
 from gradfit.model import BoundModel
+from gradfit.options import loss_of
 from gradfit.prepare import attached, chosen_rows
 from gradfit.table import Table, read
 

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from gradfit.errors import ModelError, OptionError
-from gradfit.fitting import Options
 from gradfit.library import MODELS
 from gradfit.loss import Loss
 from gradfit.many.projection import projection, shapes_of
 from gradfit.many.rows import Array, Block, Indices, Source, even_places
 from gradfit.model import BoundModel, nearest
 from gradfit.notation import count
+from gradfit.options import Options
 from gradfit.prepare import Parameters
 from gradfit.solve.batch import Batch, Cost, Kernel
 from gradfit.solve.lm import LM

@@ -46,6 +46,7 @@ bench: $(VENV)/ready  ## measure speed against peers, write docs/benchmarks.md (
 
 docs: $(VENV)/ready  ## write the pages that are made from the code
 	$(BIN)/python docs/make_models.py
+	$(BIN)/python docs/make_mechanics.py
 
 wheel: $(VENV)/ready  ## build the wheel
 	$(BIN)/python -m build --wheel --outdir dist

@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from objectives import OPTIMIZERS, RICH, T_C, T_U, Line, Smooth, by_hand
 
 from gradfit.errors import OptionError
-from gradfit.solve.descent import Descent, descend, epoch_lines, optimizer_names
+from gradfit.solve.descent import Descent, epoch_lines, optimizer_names
+from gradfit.solve.stepping import descend
 
 
 def same_way(outcome, losses, gradients, way):

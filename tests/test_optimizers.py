@@ -10,7 +10,8 @@ from numpy.testing import assert_array_equal
 from objectives import OPTIMIZERS, RICH, Line, Smooth
 
 from gradfit.errors import ModelError, OptionError
-from gradfit.solve.descent import Descent, descend
+from gradfit.solve.descent import Descent
+from gradfit.solve.stepping import descend
 
 
 def test_an_optimizer_may_be_a_class_an_instance_or_a_function():

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import matplotlib
     import narwhals
     import polars
+    import safetensors
+    import safetensors.numpy as safetensors_numpy
     import torch
     from llvmlite import binding as llvm
     from llvmlite import ir
-    from scipy import linalg, optimize, special, stats
+    from scipy import linalg, optimize, spatial, special, stats
 
     lapack: Any  # compiled, without stubs
 
@@ -52,11 +54,14 @@ if not TYPE_CHECKING:
     matplotlib = _Later("matplotlib")
     linalg = _Later("scipy.linalg")
     optimize = _Later("scipy.optimize")
+    spatial = _Later("scipy.spatial")
     special = _Later("scipy.special")
     stats = _Later("scipy.stats")
     lapack = _Later("scipy.linalg.lapack")
     ir = _Later("llvmlite.ir")
     llvm = _Later("llvmlite.binding")
+    safetensors = _Later("safetensors")
+    safetensors_numpy = _Later("safetensors.numpy")
 
 
 def stage(name: str) -> ModuleType:
@@ -70,5 +75,5 @@ def stage(name: str) -> ModuleType:
 
 
 __all__ = [
-    "ir", "lapack", "linalg", "llvm", "matplotlib", "narwhals", "optimize", "polars", "special", "stage", "stats", "torch",
+    "ir", "lapack", "linalg", "llvm", "matplotlib", "narwhals", "optimize", "polars", "safetensors", "safetensors_numpy", "spatial", "special", "stage", "stats", "torch",
 ]  # fmt: skip

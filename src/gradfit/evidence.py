@@ -1,8 +1,11 @@
 """From a result to the evidence that a diagnosis is made from."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from gradfit.diagnose import Diagnosis, Evidence
+from gradfit.diagnose import Diagnosis, Evidence, Finding, diagnose
+from gradfit.penalty import Shrinkage
 from gradfit.result import FitResult
 from gradfit.solve.counts import rows_at_zero
 
@@ -24,8 +27,9 @@ def evidence_of(result: FitResult) -> Evidence:
     settled, free = result.settled, result.settled.free
     residuals, jacobian = result.expected
     weight = result.data.weight
-    every = np.ones(result.n) if weight is None else weight
+    every = np.ones(len(result.data.y)) if weight is None else weight
     graph = result.model.graph
+    seen, held = result.seen, result.held
     bounds = settled.lower[free], settled.upper[free]
     return Evidence(
         names=tuple(result.model.parameters[j] for j in free),
@@ -48,8 +52,43 @@ def evidence_of(result: FitResult) -> Evidence:
         sigma=result.data.sigma_from,
         counts=every**2 if result.data.counts else None,
         at_zero=rows_at_zero(result.problem, result.outcome.parameters, bounds),
+        held=None if seen is None or held is None else seen.evidence(held.data, result.inputs),
         constant=tuple(name for name, x in result.data.columns.items() if len(x) > 1 and np.ptp(x) == 0),
     )
+
+
+#: findings of a penalised fit that the penalty answers, or that a residual pulled on purpose would raise
+_ANSWERED = frozenset({"unidentifiable", "strong-correlation", "too-few-points", "local-minimum", "not-converged"})
+
+
+def diagnosed(result: FitResult, shrinkage: Shrinkage) -> Diagnosis:
+    """Return the diagnosis of a penalised fit: of its residuals, over the parameters that it left, and what it rests on."""
+    told = Finding(
+        "penalised",
+        "info",
+        shrinkage.text.rpartition(". ")[0] + ". Standard errors hold for this penalty: what it pulled stays pulled",
+        "penalty=None",
+        {"strength": shrinkage.strength, "effective": shrinkage.effective, "zero": shrinkage.zero},
+    )
+    stopped = () if result.converged else (_unfinished(result),)
+    moving = shrinkage.moving
+    if result.n < np.count_nonzero(moving) + 4 or not np.isfinite(result.expected[1]).all():
+        return Diagnosis((*stopped, told))
+    e = evidence_of(result)
+    names = tuple(name for name, moves in zip(e.names, moving.tolist(), strict=True) if moves)
+    left = replace(
+        e, names=names, jacobian=e.jacobian[:, moving], values=e.values[moving], lower=e.lower[moving],
+        upper=e.upper[moving],
+    )  # fmt: skip
+    with np.errstate(all="ignore"):
+        found = diagnose(left)
+    kept = tuple(f for f in found.findings if f.code not in _ANSWERED)
+    return replace(found, findings=(*stopped, *kept, told))
+
+
+def _unfinished(result: FitResult) -> Finding:
+    remedy = "max_iterations=2000" if result.status == "max-iterations" else ""
+    return Finding("not-converged", "error", result.message, remedy)
 
 
 def worth_another_look(result: FitResult, diagnosis: Diagnosis) -> bool:

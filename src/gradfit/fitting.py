@@ -10,23 +10,32 @@ from numpy.typing import NDArray
 
 from gradfit.binding import bind, guess_of, named_in, table_of, with_codes
 from gradfit.diagnose import Diagnosis, diagnose
-from gradfit.errors import DataError, ModelError
-from gradfit.evidence import evidence_of, worth_another_look
+from gradfit.errors import DataError, ModelError, OptionError
+from gradfit.evidence import diagnosed, evidence_of, worth_another_look
+from gradfit.holding import Holding, Told, asked_of, checkpoint_asked, folded, holding_of, parted, unflagged
 from gradfit.large import Task, fit_large, is_large
+from gradfit.learn import fit_network, is_network
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.notation import count, listing
 from gradfit.options import Options, options_of
 from gradfit.parameter import checked_level
+from gradfit.penalising import penalised
+from gradfit.penalty import Penalty, penalty_of
 from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, counted, settled
 from gradfit.result import FitResult
 from gradfit.solve.lm import LM
 from gradfit.solve.outcome import Outcome
+from gradfit.solve.patience import Stop, Watching
 from gradfit.solve.problem import ModelProblem
 from gradfit.starting import searched
+from gradfit.training import Trained
+from gradfit.validation import Folds, HeldRows, Seen
 from gradfit.walk import GIVEN, Walk, trained, walked
+from gradfit.way import way_of
 
 Array = NDArray[np.float64]
+_OF_ROWS = ("start", "bounds", "fixed", "sigma", "weights", "where", "exclude", "missing")
 
 
 def fit(  # noqa: PLR0913  the public call lists its options by name
@@ -43,6 +52,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     exclude: Sequence[int] | None = None,
     missing: str = "error",
     loss: str | Loss = "squared",
+    penalty: str | Penalty | None = None,
     solver: object = "lm",
     executor: str = "auto",
     level: float = 0.95,
@@ -51,16 +61,29 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     callback: Callable[..., object] | None = None,
     memory: object = None,
     threads: int | None = None,
+    scale: str = "none",
+    validation: object = None,
+    kfold: int | None = None,
+    groups: str | None = None,
+    order: str | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    stop: Stop | None = None,
+    checkpoint: object = None,
+    checkpoint_every: int | None = None,
+    resume: object = None,
     **optimizer: object,
 ) -> FitResult:
     """Return the fit of a model to data, with uncertainties, findings and a verdict.
 
     Parameters
     ----------
-    model : str, callable or Model
+    model : str, callable, Model or torch.nn.Module
         A formula ("t_c = w*t_u + b"), the name of a library model ("gaussian"), or a function written with NumPy or torch
         functions. In a formula, names that are columns are data and the rest are parameters; so are a function's
-        arguments.
+        arguments. A module, `network()` or a formula such as "y ~ network(x1, x2)" is trained as a network: the answer is
+        a `NetworkResult`, the module that was given stays as it is, and there are further arguments, such as inputs=["x1",
+        "x2"], target="y", validation=0.2 and device="auto" (docs/networks.md has all).
     data : path, mapping of arrays, data frame, ...
         Whatever `gradfit.read` takes.
     response : str, optional
@@ -85,6 +108,9 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     loss : str or Loss
         "squared", "poisson" (maximum likelihood for counts), or the robust "soft_l1", "huber", "cauchy", "bisquare", whose
         scale is found from the residuals unless a `Loss` gives it.
+    penalty : str or Penalty, optional
+        "ridge", "lasso", "elastic-net" or "smooth", added to the mean loss. The strength is found by cross-validation, or
+        given as in "ridge:0.1". A `Penalty` says more: which parameters, towards what, in which units.
     solver : str, torch optimizer (class, instance, factory), LM or Descent
         "lm" (Levenberg-Marquardt), or any optimizer of torch.optim by name, with `lr`, `epochs`, `batch_size`,
         `scheduler` and its own settings as further arguments.
@@ -103,8 +129,32 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         What the process may hold, as "1GB": the rows of a file or array are then read in pieces. Large data are in any case.
     threads : int, optional
         At most, over large data.
+    scale : {"none", "auto"}
+        "auto" lets an optimizer of torch work in standard units (parameters by their sensitivity, inputs of linear parts
+        centred, the response by its spread); answers come back in yours. Levenberg-Marquardt always scales.
+    validation : float, str, sequence or data, optional
+        Rows that are held out: a share (0.2), a column that is true for them, row numbers from 1, or data of their own (a
+        file, a table). They are never trained on; `result.validation` says what they show. A share is drawn from `seed`.
+    kfold : int, optional
+        Cross-validation: the loss of each of so many parts when the others are fitted, in `result.folds`. The answer is the
+        fit of all rows.
+    groups, order : str, optional
+        A column whose equal values stay together, or one in whose order the last rows are held out.
+    patience : int, optional
+        Training stops when so many epochs have not lowered the validation loss, by more than `min_delta`.
+    min_delta : float
+        See there.
+    stop : {"best", "last"}, optional
+        Which parameters training hands back: those with the lowest validation loss, as it does with `patience`, or the last.
+    checkpoint : path, optional
+        Where the state of a training is written, after each `checkpoint_every` epochs.
+    checkpoint_every : int, optional
+        See there; about ten times in a run when it is left out.
+    resume : path, optional
+        A checkpoint of the same training: it goes on from there, with the numbers of an uninterrupted run.
     **optimizer
-        Settings of the optimizer, by torch's names: lr=0.01, momentum=0.9, epochs=5000.
+        Settings of the optimizer, by torch's names: lr=0.01, momentum=0.9, epochs=5000. lr="auto" finds the learning rate,
+        by curvature or by a range test.
 
     Raises
     ------
@@ -118,25 +168,52 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     >>> {name: round(value, 2) for name, value in result.values.items()}
     {'a': 1.94, 'b': 1.09}
     """
+    asked = asked_of(
+        validation=validation, kfold=kfold, groups=groups, order=order, patience=patience, min_delta=min_delta, stop=stop,
+        checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
+    )  # fmt: skip
+    if is_network(model):
+        return fit_network(model, data, {  # pyright: ignore[reportReturnType]  # a NetworkResult, as the docstring says
+            "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
+            "where": where, "exclude": exclude, "missing": missing, "loss": loss, "penalty": penalty, "solver": solver,
+            "executor": executor, "seed": seed, "max_iterations": max_iterations, "callback": callback,
+            "memory": memory, "threads": threads, "scale": scale, **asked, **optimizer,
+        })  # fmt: skip
     level = checked_level(level)
     options = options_of(
         loss, solver, executor, start=start, seed=seed, max_iterations=max_iterations, callback=callback,
-        optimizer=optimizer,
+        optimizer=optimizer, scale=scale,
     )  # fmt: skip
+    by_epochs = not isinstance(options.solver, LM)
+    options = options._replace(
+        penalty=None if penalty is None else penalty_of(penalty), checkpoint=checkpoint_asked(asked, trained=by_epochs)
+    )  # fmt: skip
+    holding = holding_of(asked, seed=seed, trained=by_epochs)
     told = {
         "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
-        "where": where, "exclude": exclude, "missing": missing, "loss": loss, "solver": solver, "executor": executor,
-        "level": level, "seed": seed, "max_iterations": max_iterations, **optimizer,
+        "where": where, "exclude": exclude, "missing": missing, "loss": loss, "penalty": penalty, "solver": solver, "executor": executor,
+        "level": level, "seed": seed, "max_iterations": max_iterations,
+        **({} if options.scale == "none" else {"scale": scale}), **asked, **optimizer,
     }  # fmt: skip
-    if memory is not None or is_large(data):
+    if (memory is not None or is_large(data)) and _may_be_pieces(penalty, holding, memory=memory):
         done = _in_pieces(model, data, options, told, memory=memory, threads=threads)
         if done is not None:
             return done
+    return _in_memory(model, data, options, told, holding=holding)
+
+
+def _in_memory(
+    model: object, data: object, options: Options, told: Mapping[str, Any], *, holding: Holding | None
+) -> FitResult:
+    """Return the fit of rows that are held in memory: the line of stages."""
+    start, bounds, fixed, sigma, weights, where, exclude, missing = (told[name] for name in _OF_ROWS)
     table = table_of(data)
     chosen, covariance = attached(table, sigma, weights)
     chosen = chosen_rows(chosen, where, exclude) if where is not None or exclude is not None else chosen
     chosen = with_codes(model, chosen)
-    bound = bind(model, chosen, response, start=start, named=named_in(start, bounds, fixed), missing=missing)
+    seen = chosen if holding is None else unflagged(holding, chosen, model, told["response"])
+    named = named_in(start, bounds, fixed)
+    bound = bind(model, seen, told["response"], start=start, named=named, missing=missing)
     rows = assemble(
         chosen,
         bound,
@@ -145,16 +222,40 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         n_read=table.n,
         sigma_from=sigma if isinstance(sigma, str) else weights if isinstance(weights, str) else "",
     )
-    rows = counted(rows) if options.loss.counts else rows
+    rows, held = counted(rows) if options.loss.counts else rows, None
     parameters = settled(bound, start, bounds, fixed)
-    _enough(rows, parameters, bound)
+    if holding is not None:
+        said = Told(sigma, weights, where, missing, counts=options.loss.counts)
+        rows, held = parted(holding, chosen, rows, bound, told=said)
+        options = _watching(holding, held, bound, parameters, options=options)
+    if options.penalty is None:
+        _enough(rows, parameters, bound)
     began = time.perf_counter()  # reading and tracing, with the imports of their libraries, are not the fit
     with np.errstate(all="ignore"):  # a step into overflow is refused; its warnings are nobody's business
         walk = solve(bound, rows, parameters, options, guess=guess_of(model, rows, start))
-    return FitResult(
-        bound, rows, walk.parameters, walk.outcome, walk.loss, walk.starts, walk.solver, walk.executor, walk.how,
-        level, time.perf_counter() - began, told, _examiner(options),
+    result = FitResult(
+        bound, rows, walk.parameters, walk.outcome, walk.loss, walk.starts, walk.solver, walk.executor,
+        walk.how if held is None else (f"Rows: {held.how}", *walk.how), told["level"], time.perf_counter() - began, told, _examiner(options, walk.trained), shrinkage=walk.shrinkage, held=held,
     )  # fmt: skip
+    if holding is None or holding.kfold is None:
+        return result
+    parts = folded(holding, chosen, rows, bound)
+    return replace(result, folds=_cross_validated(result, parts, parameters, options, model=model))
+
+
+def _may_be_pieces(penalty: object, holding: Holding | None, *, memory: object) -> bool:
+    """Whether rows may be read in pieces; only the ordinary way has penalties and held-out rows.
+
+    Raises
+    ------
+    OptionError
+        If pieces were asked for beside them.
+    """
+    names = {"penalty": penalty, "validation": holding and holding.validation, "kfold": holding and holding.kfold}
+    given = next((name for name, value in names.items() if value is not None), "")
+    if given and memory is not None:
+        raise OptionError(f"{given}= needs all rows at once, so memory= has no place", remedy="Leave memory= out")
+    return not given
 
 
 def _in_pieces(
@@ -226,6 +327,45 @@ def _enough(rows: Data, parameters: Parameters, model: BoundModel) -> None:
         )
 
 
+# ---------------------------------------------------------------------------- held-out rows
+
+
+def _watching(
+    holding: Holding, held: HeldRows | None, bound: BoundModel, parameters: Parameters, *, options: Options
+) -> Options:
+    """Return the options with the held-out rows that training looks at."""
+    if held is None or isinstance(options.solver, LM):
+        return options
+    problem = _problem(bound, held.data, parameters, options.executor)
+    least = holding.patience.min_delta * held.data.unit**2
+    return options._replace(watching=Watching(problem, replace(holding.patience, min_delta=least)))
+
+
+def _cross_validated(
+    result: FitResult,
+    parts: Sequence[tuple[Data, HeldRows]],
+    parameters: Parameters,
+    options: Options,
+    *,
+    model: object,
+) -> Folds:
+    """Return the loss of each part for the model fitted to the others, counted as in the fit of all rows."""
+    bound, cost = result.model, result.loss_used
+    plain = options._replace(callback=None, checkpoint=None)
+    losses: list[tuple[float, float]] = []
+    for rows, held in parts:
+        _enough(rows, parameters, bound)
+        with np.errstate(all="ignore"):
+            walk = solve(bound, rows, parameters, plain, guess=guess_of(model, rows, result.settings["start"]))
+            trained = _problem(bound, rows, walk.parameters, "numpy")
+            own = cost if cost.scale is None else replace(cost, scale=cost.scale / result.data.unit * rows.unit)
+            seen = Seen(trained, held.problem(trained, bound.inputs), walk.outcome, own, rows.unit)
+            losses.append(seen.losses(walk.outcome.parameters))
+    theirs, mine = np.array(losses).T
+    how = parts[0][1].how.partition(", ")[2]
+    return Folds(theirs, mine, tuple(held.data.n for _, held in parts), how)
+
+
 # ---------------------------------------------------------------------------- solving
 
 
@@ -258,8 +398,11 @@ def solve(
         parameters = replace(parameters, start=np.where(np.isnan(parameters.start), values, parameters.start))
         how = (*how, "Start values are the library model's own guess")
         problem = problem._replace(template=parameters.start)
-    walk = walked if isinstance(options.solver, LM) else trained
-    done = walk(model, problem, parameters, options)
+    if options.penalty is not None:
+        done = penalised(model, problem, parameters, options, unit=rows.unit)
+    else:
+        walk = walked if isinstance(options.solver, LM) else trained
+        done = walk(model, problem, parameters, options)
     if guess is not None and done.starts.source == "given":
         done.starts = replace(done.starts, source="library")
     done.how, done.executor = (*how, *done.how, *parameters.notes), done.executor or kernel.name
@@ -285,12 +428,15 @@ def _nothing_free(problem: ModelProblem, parameters: Parameters, options: Option
     return Walk(parameters, outcome, options.loss, GIVEN, "none: all parameters are fixed", executor, ())
 
 
-def _examiner(options: Options) -> Callable[[FitResult], Diagnosis]:
+def _examiner(options: Options, training: Trained | None) -> Callable[[FitResult], Diagnosis]:
     """Return the judge of a result; where something looks wrong it first tries other starts."""
 
     def examine(result: FitResult) -> Diagnosis:
+        if result.shrinkage is not None:
+            return diagnosed(result, result.shrinkage)
         with np.errstate(all="ignore"):
-            diagnosis = diagnose(evidence_of(result))
+            way = None if training is None else way_of(training, options.executor)
+            diagnosis = diagnose(replace(evidence_of(result), way=way))
         if not isinstance(options.solver, LM) or not worth_another_look(result, diagnosis):
             return diagnosis
         with np.errstate(all="ignore"):

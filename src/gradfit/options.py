@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from gradfit.checkpoint import Checkpoint
 from gradfit.errors import OptionError
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import nearest
+from gradfit.penalty import Penalty
+from gradfit.scaling import scale_of
 from gradfit.solve.descent import Descent
 from gradfit.solve.lm import DEFAULT, LM
+from gradfit.solve.patience import Watching
 
 _EXECUTORS = ("auto", "numpy", "native", "tensor")
 
@@ -22,6 +26,10 @@ class Options(NamedTuple):
     search: bool
     seed: int
     callback: Callable[..., object] | None
+    scale: str = "none"
+    penalty: Penalty | None = None
+    watching: Watching | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def options_of(
@@ -34,6 +42,7 @@ def options_of(
     max_iterations: int | None,
     callback: Callable[..., object] | None,
     optimizer: Mapping[str, object],
+    scale: object = "none",
 ) -> Options:
     """Return the checked options of a fit.
 
@@ -58,6 +67,7 @@ def options_of(
         search=search,
         seed=seed,
         callback=callback,
+        scale=scale_of(scale),
     )
 
 

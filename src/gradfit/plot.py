@@ -22,6 +22,7 @@ from gradfit.notation import (
     with_unit,
 )
 from gradfit.plot_data import data_figure
+from gradfit.plot_explaining import explanation_figure
 from gradfit.plot_library import models_figure
 from gradfit.plot_sheet import (
     AXIS,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
     from gradfit.result import FitResult, ParameterResult
 
-__all__ = ["data_figure", "figure_bytes", "fit_figure", "models_figure", "save"]
+__all__ = ["data_figure", "explanation_figure", "figure_bytes", "fit_figure", "models_figure", "save"]
 
 Array = NDArray[np.float64]
 

@@ -54,6 +54,8 @@ class Data:
         Levels of text columns that are used as codes.
     counts : bool
         Whether the response counts events, so that its variance is the mean that the model gives (over the weight).
+    like : float or None
+        The unit of the rows that these belong to, where they were held out of them.
     """
 
     columns: Mapping[str, Array]
@@ -71,6 +73,7 @@ class Data:
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     counts: bool = False
+    like: float | None = None
 
     @property
     def even(self) -> bool:
@@ -88,6 +91,8 @@ class Data:
 
         Weighted residuals are multiplied by it; sums of squares are divided by its square.
         """
+        if self.like is not None:
+            return self.like
         if self.absolute or self.cholesky is not None:
             return 1.0
         y = self.y
@@ -104,6 +109,20 @@ class Data:
         if self.sigma is not None:
             return self.unit / self.sigma
         return None if self.unit == 1.0 else np.full(self.n, self.unit)
+
+    def part(self, places: NDArray[np.int64]) -> "Data":
+        """Return the rows at these places (m,), from 0."""
+        cholesky = self.cholesky
+        if cholesky is not None:
+            cholesky = linalg.cholesky(cholesky[places] @ cholesky[places].T, lower=True)
+        return replace(
+            self,
+            columns={name: values[places] for name, values in self.columns.items()},
+            y=self.y[places],
+            rows=self.rows[places],
+            sigma=None if self.sigma is None else self.sigma[places],
+            cholesky=cholesky,
+        )
 
 
 # ---------------------------------------------------------------------------- rows

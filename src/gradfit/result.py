@@ -25,6 +25,7 @@ from gradfit.likelihood import (
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.parameter import ParameterResult, Params, checked_level
+from gradfit.penalty import PenaltyPath, Shrinkage
 from gradfit.prediction import Prediction
 from gradfit.prepare import Data, Parameters
 from gradfit.rivals import RIVALS
@@ -33,6 +34,7 @@ from gradfit.solve.outcome import History, Outcome
 from gradfit.solve.problem import ModelProblem
 from gradfit.table import Table, read
 from gradfit.uncertainty import Uncertainty, band_of_counts, student, uncertainty, well_determined
+from gradfit.validation import Folds, HeldRows, Seen, Validation, validation_of
 
 Array = NDArray[np.float64]
 
@@ -83,6 +85,12 @@ class FitResult:
         The loss, with its scale.
     starts : Starts
         Where the fit began.
+    shrinkage : Shrinkage or None
+        The penalty, what it left of the parameters, and how its strength was found.
+    held : HeldRows or None
+        The rows that were held out; `validation` says what they show.
+    folds : Folds or None
+        The losses of a cross-validation.
     """
 
     model: BoundModel
@@ -99,6 +107,9 @@ class FitResult:
     settings: Mapping[str, object]
     examine: Callable[["FitResult"], Diagnosis]
     version: str = __version__
+    shrinkage: Shrinkage | None = None
+    held: HeldRows | None = None
+    folds: Folds | None = None
 
     def __getattr__(self, name: str) -> object:
         if name in RIVALS:
@@ -215,6 +226,9 @@ class FitResult:
     @cached_property
     def _uncertainty(self) -> Uncertainty:
         factor, absolute = self.outcome.factor, self.data.absolute
+        if self.shrinkage is not None:
+            r, J = self.expected
+            return self.shrinkage.uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=absolute)
         if isinstance(factor, Inverse):
             if self.settled.plain or not self._held.any():
                 return well_determined(factor, self.outcome.loss, dof=self.dof, absolute=absolute)
@@ -284,8 +298,13 @@ class FitResult:
 
     @property
     def dof(self) -> int:
-        """Degrees of freedom: rows minus free parameters."""
-        return self.n - self.k
+        """Degrees of freedom: rows minus free parameters; with a penalty minus the effective number of parameters."""
+        return self.n - self.k if self.shrinkage is None else self.shrinkage.dof(self.n)
+
+    @property
+    def path(self) -> PenaltyPath | None:
+        """The strengths of the penalty that were tried, with their validation loss; None where it was not searched."""
+        return None if self.shrinkage is None else self.shrinkage.path
 
     @cached_property
     def rss(self) -> float:
@@ -344,8 +363,9 @@ class FitResult:
         return normal_log_likelihood(self.data, self.at_end[0])
 
     @property
-    def _estimated(self) -> int:
-        return self.k + (not self.data.absolute)  # the scatter is estimated too, as R counts it
+    def _estimated(self) -> float:
+        known = self.k if self.shrinkage is None else self.shrinkage.effective
+        return known + (not self.data.absolute)  # the scatter is estimated too, as R counts it
 
     @property
     def aic(self) -> float:
@@ -413,6 +433,25 @@ class FitResult:
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
+    # ------------------------------------------------------------------ held-out rows
+
+    @property
+    def seen(self) -> Seen | None:
+        """Both parts of the rows as the solver sees them; None where none were held out."""
+        if self.held is None:
+            return None
+        held = self.held.problem(self.problem, self.inputs)
+        return Seen(self.problem, held, self.outcome, self.loss_used, self.data.unit)
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What the held-out rows show: both losses, the way they went, and a verdict; None where none were held out."""
+        seen = self.seen
+        if self.held is None or seen is None:
+            return None
+        names = self.model.parameters
+        return validation_of(seen, self.held, names, findings=self.findings, status=self.status)
+
     # ------------------------------------------------------------------ judgement
 
     @cached_property
@@ -433,7 +472,7 @@ class FitResult:
     @cached_property
     def verdict(self) -> str:
         """Return "trust", "caution" (a warning) or "no" (an error, or not converged)."""
-        return verdict_of(self.findings, self.converged)
+        return verdict_of(self.findings, self.converged or self.status == "early-stopped")
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
@@ -517,6 +556,28 @@ class FitResult:
     def plot(self, ax: object = None) -> object:
         """Return a matplotlib figure of data, curve, bands and residuals; with `ax`, draw there and return it."""
         return stage("plot").fit_figure(self, ax=ax)
+
+    def plot_way(self) -> object:
+        """Return a matplotlib figure of where the solver went: the fit at some steps, the loss or the path over its surface.
+
+        Raises
+        ------
+        OptionError
+            If the fit took no steps.
+        """
+        return stage("plot_way").way_figure(self)
+
+    def animate(
+        self, path: str | Path, *, frames: int = 60, seconds: float = 6.0, force: bool = False
+    ) -> Path:
+        """Write a moving picture of the fit as it learned (.gif, .html or .mp4), and return its path.
+
+        Raises
+        ------
+        OptionError
+            If the fit took no steps, or the name has another ending.
+        """
+        return stage("motion").animate(self, path, frames=frames, seconds=seconds, force=force)
 
     def report(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the report, one self-contained HTML file, and return its path.

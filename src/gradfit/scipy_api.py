@@ -124,7 +124,7 @@ def curve_fit(
 
 def _covariance(found: Found, asked: Asked, *, absolute: bool) -> Array:
     """Return SciPy's pcov (k, k), infinite where it is not known."""
-    n, k = found.jacobian.shape
+    n, k = found.rows, len(found.parameters)
     inverse = found.inverse
     if inverse is None and asked.method != "lm":  # SciPy's choice then: the Moore-Penrose inverse
         _, s, vt = np.linalg.svd(found.jacobian, full_matrices=False)

@@ -4,7 +4,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,7 @@ from gradfit._lazy import linalg
 from gradfit.errors import DataError, ModelError, ShapeError
 from gradfit.kernel import NumpyKernel
 from gradfit.model import name_of, shape_error
+from gradfit.native.small import SmallFits, small_fits
 from gradfit.scipy_arguments import EPS, Function
 from gradfit.solve.lm import Box
 from gradfit.trace import UntraceableError, on_tensors, trace
@@ -22,6 +23,7 @@ from gradfit.trace import UntraceableError, on_tensors, trace
 Array = NDArray[np.float64]
 
 _MOST_COLUMNS = 16  # of xdata (k, M) that a trace takes as variables
+_FEW = 10_000  # numbers whose product OpenBLAS does not share out
 _MOST_TRACES = 3  # of functions with one code and other constants; a loop of such lambdas must not trace each
 
 
@@ -188,28 +190,45 @@ class Traced:
         Value and Jacobian.
     columns : list of (m,)
         What it is evaluated on.
+    small : SmallFits
+        What fits it in one compiled call.
     """
 
     kernel: NumpyKernel
     columns: list[Array]
+    small: SmallFits
 
     def agrees(self, seen: Observed, parameters: Array, value: Array) -> bool:
         """Return whether the trace gives the function's value (m,) at these parameters, but for rounding."""
         mine = self.kernel.value(self.columns, parameters)
         tolerance = max(1e-10, 64 * seen.precision)
-        gap, size = mine - value, float(value @ value)
+        size = _square(value)
         if 0 < size < np.inf:
-            return float(gap @ gap) <= tolerance**2 * size
+            return _square(mine - value) <= tolerance**2 * size
         most = float(np.max(np.abs(value), initial=0.0, where=np.isfinite(value)))
         return np.allclose(mine, value, rtol=tolerance, atol=tolerance * most, equal_nan=True)
 
 
-@dataclass(frozen=True)
+def _square(v: Array) -> float:
+    """Return vᵀv; of many numbers not by BLAS, whose threads wait for one another where other programs run."""
+    return float(v @ v) if len(v) <= _FEW else float(np.einsum("i,i->", v, v))
+
+
+@dataclass(frozen=True, eq=False)
 class _Known:
     """A trace, and how often the function behind its code turned out to be another one."""
 
     kernel: NumpyKernel | None
     changes: int = 0
+
+    @cached_property
+    def small(self) -> SmallFits | None:
+        """What fits it in one compiled call."""
+        return None if self.kernel is None else small_fits(self.kernel.graph)
+
+    def on(self, columns: list[Array]) -> "Traced | None":
+        """Return it with data."""
+        return None if self.kernel is None or self.small is None else Traced(self.kernel, columns, self.small)
 
 
 #: by code, not by function: a lambda that is made anew for every fit keeps its code, and every trace is checked anyway
@@ -228,21 +247,20 @@ def traced(seen: Observed, start: Array, box: Box | None) -> Traced | None:
     known = traces.get(key)
     if known is None:
         known = traces[key] = _Known(_trace(seen.f, *key))
-    if known.kernel is None:
+    found = known.on(columns)
+    if found is None:
         return None
     place = _beside(start, box)
     try:
         real = seen.value(place)
     except Exception:  # noqa: BLE001  the caller's function, at a place the caller did not choose: it may raise anything
         return None
-    found = Traced(known.kernel, columns)
     if found.agrees(seen, place, real):
         return found
     if known.changes < _MOST_TRACES:  # it may be that of an older function with this code and other constants
-        kernel = _trace(seen.f, *key) or known.kernel
-        traces[key] = _Known(kernel, known.changes + 1)
-        found = Traced(kernel, columns)
-    return found if found.agrees(seen, place, real) else None
+        traces[key] = _Known(_trace(seen.f, *key) or known.kernel, known.changes + 1)
+        found = traces[key].on(columns)
+    return found if found is not None and found.agrees(seen, place, real) else None
 
 
 def _traces(f: Any) -> dict[tuple[int, int], _Known]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +18,7 @@ from gradfit.scipy_function import Differences, Observed, Supplied, remembering,
 from gradfit.solve.factor import Factor, factorise
 from gradfit.solve.lm import LM, Box, minimise
 from gradfit.solve.problem import ModelProblem
+from gradfit.solve.quick import FTOL, as_minpack
 from gradfit.solve.separable import WELL, closed_form
 
 Array = NDArray[np.float64]
@@ -24,6 +26,10 @@ OfParameters = Callable[[Array], Array]
 
 #: MINPACK's reasons to end; 6 to 8 are tolerances below rounding, which is where the fit goes anyway
 _ENDS = {1: 1, 2: 2, 3: 3, 4: 4, 6: 1, 7: 2, 8: 4}
+_LEVEL = f"actual and predicted relative reductions in the sum of squares\n  are at most {FTOL:f}"
+_SHORT = f"the relative error between two consecutive iterates is at \n  most {FTOL:f}"
+_SENTENCES = {1: f"Both {_LEVEL}", 2: f"T{_SHORT[1:]}", 3: f"Both {_LEVEL} and {_SHORT}"}
+_BESIDE = 5  # as long as evaluations of so many rows take MINPACK's own copies and factors of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +40,12 @@ class Found:
     ----------
     parameters : (k,)
         popt.
-    residuals : (m,)
-        Weighted, there.
+    at_end : callable
+        Returns residuals (m,), weighted, and their Jacobian (m, k) there.
+    rows : int
+        m.
     cost : float
-        What was made small: their sum of squares, or of the loss.
-    jacobian : (m, k)
-        Of the residuals.
+        What was made small: the sum of squares of residuals, or of the loss.
     inverse : (k, k) or None
         (JᵀJ)⁻¹; None where it does not exist.
     ier : int
@@ -51,14 +57,24 @@ class Found:
     """
 
     parameters: Array
-    residuals: Array
+    at_end: Callable[[], tuple[Array, Array]]
+    rows: int
     cost: float
-    jacobian: Array
     inverse: Array | None
     evaluations: int
     ier: int
     message: str
     minpack: Mapping[str, Array] = field(default_factory=dict)
+
+    @cached_property
+    def residuals(self) -> Array:
+        """Weighted residuals (m,)."""
+        return self.at_end()[0]
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """Of the residuals (m, k)."""
+        return self.at_end()[1]
 
 
 def fitted(seen: Observed, start: Array, box: Box | None, asked: Asked) -> Found:
@@ -75,8 +91,11 @@ def fitted(seen: Observed, start: Array, box: Box | None, asked: Asked) -> Found
         _refuse(seen, start, asked)
     trace = traced(seen, start, box) if asked.jac is None and asked.step is None else None
     if trace is not None:
-        problem = ModelProblem(trace.kernel, trace.columns, seen.y, seen.weight, start)
-        found = _solved(problem, start, box, asked)
+        problem = ModelProblem(trace.kernel, trace.columns, seen.y, seen.weight, start, small=trace.small)
+        found = _compiled(problem, start, asked)
+        if found is None:
+            found = _solved(problem, start, box, asked)
+            trace.small.worked(found.evaluations, _BESIDE * len(seen.y))
         if found.inverse is None:
             found = _off_the_saddle(problem, start, box, asked, found=found)
         if trace.agrees(seen, found.parameters, seen.value(found.parameters)):
@@ -118,6 +137,29 @@ def _untraced(seen: Observed, start: Array, box: Box | None, asked: Asked) -> Su
 
 
 # ---------------------------------------------------------------------------- walks
+
+
+def _compiled(problem: ModelProblem, start: Array, asked: Asked) -> Found | None:
+    """Return where MINPACK's walk ends, as one call of machine code; None where that is not worth it yet, or not enough."""
+    small, n = problem.small, len(problem.y)
+    usual = asked.method == "lm" and asked.plain and not asked.settings
+    if not usual or n < len(start) or small is None or not small.earned(_BESIDE * n):
+        return None
+    ended = as_minpack(problem, start)
+    if ended is None:
+        return None
+    end, inverse = ended
+    p, reason = end.parameters, end.reason or 1
+    return Found(
+        p,
+        lambda: problem.residual_jacobian(p),
+        n,
+        end.cost,
+        inverse,
+        end.evaluations,
+        reason,
+        _SENTENCES[reason],
+    )
 
 
 def _solved(problem: ModelProblem, start: Array, box: Box | None, asked: Asked) -> Found:
@@ -186,7 +228,8 @@ def _by_minpack(
     r, J = residual(p), slopes(p)
     if not _inverts(inverse, J):
         inverse = _inverse(J)
-    return Found(p, r, float(r @ r), J, inverse, info["nfev"], _ENDS[reason], message, info)
+    cost = float(r @ r)
+    return Found(p, lambda: (r, J), len(r), cost, inverse, info["nfev"], _ENDS[reason], message, info)
 
 
 def _by_least_squares(
@@ -207,7 +250,8 @@ def _by_least_squares(
     if not end.success:
         raise RuntimeError(f"Optimal parameters not found: {end.message}")
     J = slopes(end.x) if asked.plain else np.asarray(end.jac)
-    return Found(end.x, end.fun, 2 * float(end.cost), J, _inverse(J), end.nfev, end.status, end.message)
+    r, cost = end.fun, 2 * float(end.cost)
+    return Found(end.x, lambda: (r, J), len(r), cost, _inverse(J), end.nfev, end.status, end.message)
 
 
 def _onward(
@@ -230,10 +274,11 @@ def _onward(
     if not asked.plain and asked.loss is not None:  # the Gauss-Newton matrix of the loss, as in least_squares
         J = J * np.sqrt(np.maximum(asked.loss.curvature(r)[1], EPS))[:, None]
     if found is None:
-        found = Found(start, r, np.inf, J, None, 0, 2, "`ftol` termination condition is satisfied.")
+        message = "`ftol` termination condition is satisfied."
+        found = Found(start, lambda: (r, J), len(r), np.inf, None, 0, 2, message)
     evaluations = found.evaluations + outcome.evaluations
     return replace(
-        found, parameters=outcome.parameters, residuals=r, cost=outcome.loss, jacobian=J, inverse=_inverse(J),
+        found, parameters=outcome.parameters, at_end=lambda: (r, J), cost=outcome.loss, inverse=_inverse(J),
         evaluations=evaluations,
     )  # fmt: skip
 
@@ -246,10 +291,13 @@ def _by_one_solve(problem: ModelProblem, start: Array, asked: Asked) -> Found:
     if factor is None or factor.s[-1] < WELL * factor.s[0]:
         outcome = closed_form(problem, start)
         r, J = outcome.end or (r, J)
-        return Found(outcome.parameters, r, outcome.loss, J, _inverse(J), outcome.evaluations, 1, message)
+        evaluations = outcome.evaluations
+        return Found(
+            outcome.parameters, lambda: (r, J), len(r), outcome.loss, _inverse(J), evaluations, 1, message
+        )
     h = factor.newton_step()
     r = r + J @ h
-    return Found(start + h, r, float(r @ r), J, _inverse(J, factor), 1, 1, message)
+    return Found(start + h, lambda: (r, J), len(r), float(r @ r), _inverse(J, factor), 1, 1, message)
 
 
 def _inverts(inverse: Array | None, J: Array) -> bool:
@@ -297,7 +345,7 @@ def _further(
         p, r, cost = p - h, moved, after
     if J is not found.jacobian and not _inverts(inverse, J):
         inverse = _inverse(J)
-    found = replace(found, parameters=p, residuals=r, cost=float(r @ r), jacobian=J, inverse=inverse)
+    found = replace(found, parameters=p, at_end=lambda: (r, J), cost=float(r @ r), inverse=inverse)
     return found, 0.0 if found.cost <= rounding else promise
 
 

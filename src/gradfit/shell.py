@@ -27,6 +27,16 @@ _OWN = frozenset(
         "executor",
         "level",
         "seed",
+        "validation",
+        "kfold",
+        "groups",
+        "order",
+        "patience",
+        "min_delta",
+        "stop",
+        "checkpoint",
+        "checkpoint_every",
+        "resume",
     ]
 )
 _POSITIONAL = frozenset({"model", "data", "x", "y"})

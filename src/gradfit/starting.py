@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.checkpoint import Checkpoint
 from gradfit.errors import ModelError
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
@@ -16,6 +17,7 @@ from gradfit.solve.descent import Descent
 from gradfit.solve.dimensions import angles, exponents
 from gradfit.solve.grounds import AllAtOnce, Compiled, OneByOne, thinned
 from gradfit.solve.lm import LM, minimise
+from gradfit.solve.patience import Watching
 from gradfit.solve.problem import ModelProblem
 from gradfit.solve.start import Found, Scales, Search, search
 
@@ -40,7 +42,13 @@ class Options(Protocol):
     @property
     def seed(self) -> int: ...  # noqa: D102  of everything random
     @property
+    def scale(self) -> str: ...  # noqa: D102  the units that an optimizer of torch works in
+    @property
     def callback(self) -> Callable[..., object] | None: ...  # noqa: D102  called after each step
+    @property
+    def watching(self) -> Watching | None: ...  # noqa: D102  held-out rows that training looks at
+    @property
+    def checkpoint(self) -> Checkpoint | None: ...  # noqa: D102  where the state of a training is kept
 
 
 def linear_in(model: BoundModel, parameters: Parameters) -> NDArray[np.int64]:

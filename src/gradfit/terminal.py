@@ -194,6 +194,7 @@ def _facts(result: "FitResult", page: Page) -> list[Line]:
     if isfinite(result.r2) and result.inputs:
         facts.append(("deviance explained" if result.data.counts else "r²", near_one(result.r2, 3)))
     facts += _correlation(result)
+    facts += _held_out(result)
     facts.append((_used(result), ""))
     said = facts if result.verdict != "no" else []
     parts: list[Line] = [
@@ -202,6 +203,19 @@ def _facts(result: "FitResult", page: Page) -> list[Line]:
     ]
     lines: list[Line] = [(Span("  "), *line) for line in packed(parts, page.width - 2)]
     return lines + _notes(result, page)
+
+
+def _held_out(result: "FitResult") -> list[tuple[str, str]]:
+    """Return both losses with the verdict on them, and the loss of a cross-validation."""
+    facts = list[tuple[str, str]]()
+    if result.validation is not None:
+        losses = f"{significant(result.validation.loss, 3)} on {count(result.validation.rows, 'row')}"
+        trained = f"training {significant(result.validation.train_loss, 3)}"
+        facts.append(("validation loss", f"{losses}, {trained}: {result.validation.verdict}"))
+    if result.folds is not None:
+        known = f"{significant(result.folds.mean, 3)} ± {significant(result.folds.stderr, 2)}"
+        facts.append((f"loss of {len(result.folds.losses)} folds", known))
+    return facts
 
 
 def _correlation(result: "FitResult") -> list[tuple[str, str]]:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import torch
+from gradfit.checkpoint import Checkpoint, Identity, digest
+from gradfit.errors import OptionError
 from gradfit.graph import Graph
 from gradfit.kernel import EXECUTORS
 from gradfit.loss import Loss
@@ -15,17 +18,30 @@ from gradfit.model import BoundModel
 from gradfit.native.epochs import Plan
 from gradfit.native.step import Step
 from gradfit.notation import count
+from gradfit.rates import TRIALS, Bend, Ground, Rate, Trial, find_rate, forecast
+from gradfit.scaling import Scaling, scaled, scaling
 from gradfit.solve.compiled import Loop, UnfitError, trained_course
-from gradfit.solve.descent import Box, Descent, Progress, descend, recipe_of, title_of, with_rate
-from gradfit.solve.ending import Surface, ending
-from gradfit.solve.optimizers import Maker, needs_closure
+from gradfit.solve.descent import (
+    Box,
+    Descent,
+    HeldOut,
+    Objective,
+    Progress,
+    optimizer_settings,
+)
+from gradfit.solve.ending import Course, HeldTrail, Surface, ending
+from gradfit.solve.mean_loss import MeanLoss
 from gradfit.solve.outcome import Outcome
+from gradfit.solve.patience import Watching
+from gradfit.solve.penalised import PenalisedMean, Shrink
 from gradfit.solve.problem import Model, ModelProblem
+from gradfit.solve.snapshot import NOT_KEPT, Keeping
+from gradfit.solve.stability import Forecast, law_of
+from gradfit.solve.stepping import course_by_torch, ending_by_torch
 from gradfit.solve.surface import ModelSurface, TorchSurface
-from gradfit.trace import UntraceableError
-from gradfit.trace.kept_steps import KnownStep, keep_step, key_of_step, recalled_step
-from gradfit.trace.optimizer import trace_optimizer
+from gradfit.telling import Telling
 from gradfit.trace.slopes import slopes
+from gradfit.traced_step import ready_step
 
 Array = NDArray[np.float64]
 
@@ -47,11 +63,26 @@ class Trained:
         COMPILED, or the name of the model's kernel.
     how : str
         The same as a sentence, with the reason.
+    descent : Descent
+        The optimizer and its settings, the learning rate as it was chosen.
+    told : tuple of str
+        What was chosen and why: scaling, learning rate.
+    task : Task
+        What was to be trained.
+    course : Course
+        The way there, in the user's units.
+    scaling : Scaling, optional
+        The units in which it was trained.
     """
 
     outcome: Outcome
     executor: str
     how: str
+    descent: Descent
+    told: tuple[str, ...]
+    task: "Task"
+    course: Course
+    scaling: Scaling | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +103,14 @@ class Task:
         Of the free parameters.
     template : (k,)
         All parameters.
+    scale : str
+        "auto" trains in standard units, "none" in the user's.
+    shrink : Shrink, optional
+        A penalty, in units of the mean loss.
+    watching : Watching, optional
+        The held-out rows, and what their loss decides.
+    checkpoint : Checkpoint, optional
+        Where the state is kept.
     """
 
     model: BoundModel
@@ -82,6 +121,10 @@ class Task:
     lower: Array
     upper: Array
     template: Array
+    scale: str = "none"
+    shrink: Shrink | None = None
+    watching: Watching | None = None
+    checkpoint: Checkpoint | None = None
 
     @property
     def free(self) -> tuple[int, ...]:
@@ -109,27 +152,277 @@ def train(task: Task, executor: str, callback: Callable[[Progress], object] | No
     Raises
     ------
     OptionError
-        If there is no such optimizer, scheduler or setting.
+        If there is no such optimizer, scheduler or setting, or a checkpoint belongs to another training.
+    DataError
+        If a checkpoint cannot be read.
     ModelError
         If torch cannot differentiate the model.
     """
-    loop = _loop(task, executor)
+    scale = _scaling(task) if task.scale == "auto" else None
+    inner, told = task if scale is None else _in_scale(task, scale), ()
+    if task.descent.lr == "auto":
+        trying = _executor_of_trials(inner, executor)
+        found = find_rate(_ground(inner, trying, _bend(task, scale)))
+        executor = trying if found.trials else executor
+        inner, told = replace(inner, descent=replace(inner.descent, lr=found.rate)), (found.told,)
+    keeping = NOT_KEPT
+    if task.checkpoint is not None:
+        keeping = task.checkpoint.keeping(_identity(task, inner.descent), int(task.descent.epochs))
+    ran = _run(inner, executor, _telling(task, scale, callback), keeping)
+    course = ran.course if scale is None else _in_units(ran.course, scale, task)
+    course = replace(course, forecast=_foreseen(inner, scale))
+    if ran.compiled:
+        outcome = ending(_surface(task), course)
+    else:
+        outcome = ending_by_torch(_objective(task), task.descent, course)
+    told = told if scale is None else (scale.told, *told)
+    if task.watching is not None:
+        told = (*told, *filter(None, [task.watching.patience.longer_than(int(task.descent.epochs))]))
+    by = COMPILED if ran.compiled else task.problem.model.name
+    return Trained(outcome, by, ran.how, inner.descent, told, task, course, scale)
+
+
+class Ran(NamedTuple):
+    """What the epochs have done, whether by a compiled loop, and why that way."""
+
+    course: Course
+    compiled: bool
+    how: str
+
+
+def _run(
+    task: Task,
+    executor: str,
+    callback: Callable[[Progress], object] | None = None,
+    keeping: Keeping = NOT_KEPT,
+) -> Ran:
+    box, loop = Box.of(task.start, task.lower, task.upper), _loop(task, executor)
+    loop = _same_way(loop, keeping)
     if isinstance(loop, Loop):
         try:
-            return _in_one_loop(task, loop, callback)
+            course = trained_course(
+                loop, task.problem, box, task.descent, template=task.template, callback=callback,
+                watching=task.watching, keeping=keeping,
+            )  # fmt: skip
+            told = f"One compiled loop went through all epochs, with the step of torch's {loop.name}"
+            return Ran(course, True, told)
         except UnfitError as reason:
-            loop = str(reason)
-    outcome = descend(
-        _mean_loss(task), task.start, task.descent, callback=callback, lower=task.lower, upper=task.upper
+            loop, keeping = (
+                str(reason),
+                replace(keeping, resume=None),
+            )  # what a loop has kept is none of torch's
+    held = None
+    if task.watching is not None:
+        rows = replace(task, problem=task.watching.problem)
+        held = HeldOut(_mean_loss(rows), task.watching.patience)
+    course = course_by_torch(
+        _objective(task), task.descent, box, callback=callback, held=held, keeping=keeping
     )
-    return Trained(outcome, task.problem.model.name, f"Torch made each step: {loop}")
+    return Ran(course, False, f"Torch made each step: {loop}")
 
 
-def _in_one_loop(task: Task, loop: Loop, callback: Callable[[Progress], object] | None) -> Trained:
-    box = Box.of(task.start, task.lower, task.upper)
-    course = trained_course(loop, task.problem, box, task.descent, template=task.template, callback=callback)
-    how = f"One compiled loop went through all epochs, with the step of torch's {loop.name}"
-    return Trained(ending(_surface(task), course), COMPILED, how)
+def _same_way(loop: Loop | str, keeping: Keeping) -> Loop | str:
+    """Return the way that a checkpoint was made on, as another one has other last digits.
+
+    Raises
+    ------
+    OptionError
+        If that one is closed here.
+    """
+    way = "" if keeping.resume is None else keeping.resume.way
+    if way == "torch":
+        return "the checkpoint was made by torch"
+    if way == "native" and isinstance(loop, str):
+        raise OptionError(
+            f"The checkpoint was made by the compiled loop, which is not used here: {loop}",
+            remedy="Give the same executor= and settings, or leave resume= out to start anew",
+        )
+    return loop
+
+
+def _identity(task: Task, descent: Descent) -> Identity:
+    """Return what decides the numbers of a training, by the names of its parts."""
+    problem, watching = task.problem, task.watching
+    name, settings = optimizer_settings(descent, len(task.start))
+    scheduler: object = descent.scheduler
+    held = None if watching is None else watching.problem
+    return {
+        "model": task.model.text,
+        "the model's graph": digest(np.frombuffer(repr(task.model.graph).encode(), dtype=np.uint8)),
+        "the data": digest(*problem.columns, problem.y, problem.weight),
+        "the validation data": "absent" if held is None else digest(*held.columns, held.y, held.weight),
+        "loss": str(task.cost),
+        "optimizer": name,
+        "lr": repr(settings.get("lr")),
+        "its settings": ", ".join(f"{key}={value!r}" for key, value in settings.items() if key != "lr"),
+        "batch_size": str(descent.batch_size),
+        "scheduler": str(getattr(scheduler, "__qualname__", scheduler)),
+        "scheduler_settings": ", ".join(
+            f"{key}={getattr(value, '__qualname__', value)!r}" for key, value in descent.scheduler_settings.items()
+        ),
+        "epochs": "any" if scheduler is None else str(descent.epochs),
+        "dtype": descent.dtype,
+        "seed": str(descent.seed),
+        "start": digest(task.start, task.template[list(set(range(len(task.template))) - set(task.free))]),
+        "bounds": digest(task.lower, task.upper),
+        "penalty": "none" if task.shrink is None else digest(np.frombuffer(repr(task.shrink).encode(), dtype=np.uint8)),
+        "patience": "none" if watching is None else repr(watching.patience),
+        "scale": task.scale,
+    }  # fmt: skip
+
+
+def _in_units(course: Course, scale: Scaling, task: Task) -> Course:
+    """Return a course in the user's units."""
+    made = scale.course(course, task.lower, task.upper)
+    held, watching = course.held, task.watching
+    if held is None or watching is None:
+        return made
+    square = scale.unit**2
+    seen = replace(held.seen, best=held.seen.best * square, mark=held.seen.mark * square)
+    best = np.clip(scale.transform @ held.best, task.lower, task.upper)
+    return replace(
+        made, held=HeldTrail(held.losses * square, held.last * square, seen, best, watching.patience)
+    )
+
+
+# ---------------------------------------------------------------------------- in standard units, at a rate that is found
+
+
+def _scaling(task: Task) -> Scaling:
+    linear = [] if task.model.graph is None else task.model.graph.linear
+    free = np.isneginf(task.lower) & np.isposinf(task.upper)
+    places = [i for i, j in enumerate(task.free) if j in linear and free[i]]
+    return scaling(task.problem, task.start, np.array(places, dtype=np.int64))
+
+
+def _in_scale(task: Task, scale: Scaling) -> Task:
+    inside = scaled(task.model, task.problem, task.cost, scale)
+    lower, upper = scale.inward_bounds(task.lower, task.upper)
+    watching = task.watching
+    if watching is not None:
+        patience = replace(watching.patience, min_delta=watching.patience.min_delta / scale.unit**2)
+        held = scaled(task.model, watching.problem, task.cost, scale).problem
+        watching = Watching(held, patience)
+    return replace(
+        task, watching=watching, model=inside.model, problem=inside.problem, cost=inside.cost, start=scale.inward(task.start),
+        lower=lower, upper=upper, template=inside.problem.template, scale="none",
+        shrink=None if task.shrink is None else task.shrink.through(scale.transform).times(scale.unit**-2, scale.unit**-2),
+    )  # fmt: skip
+
+
+def _telling(
+    task: Task, scale: Scaling | None, callback: Callable[[Progress], object] | None
+) -> Telling | None:
+    if callback is None:
+        return None
+    law = law_of(*optimizer_settings(task.descent, len(task.start)))
+    if law is None or law.adaptive or len(task.start) > MOST:
+        return Telling(callback, scale, None)
+
+    def limit(parameters: Array) -> float:
+        bend = _bend(replace(task, start=parameters), scale)
+        return np.nan if bend is None else law.limit(bend.largest)
+
+    return Telling(callback, scale, limit)
+
+
+def rate_found(task: Task, executor: str, *, survey: bool = False) -> Rate:
+    """Return a learning rate for the task, in standard units where it says so; nothing of it changes.
+
+    Parameters
+    ----------
+    survey : bool
+        Whether to try rates although the curvature decides.
+    """
+    scale = _scaling(task) if task.scale == "auto" else None
+    inner = task if scale is None else _in_scale(task, scale)
+    return find_rate(_ground(inner, _executor_of_trials(inner, executor), _bend(task, scale)), survey=survey)
+
+
+def _bend(task: Task, scale: Scaling | None) -> Bend | None:
+    """Return the loss at the start with its derivatives, in the units of the optimizer; None where that is too much."""
+    if len(task.start) > MOST:
+        return None
+    surface = surface_of(task)
+    gradient, hessian = surface.derivatives(task.start, second=True)
+    if hessian is None or not np.isfinite(gradient).all():
+        return None
+    bend = Bend(surface.value(task.start), gradient, hessian)
+    return bend if scale is None else bend.through(scale.transform, scale.unit)
+
+
+def forecast_of(task: Task, scale: Scaling | None) -> Forecast | None:
+    """Return what foresees the epochs that a training still needs; None where no law of its optimizer is known."""
+    units, unit = (np.eye(len(task.start)), 1.0) if scale is None else (scale.transform, scale.unit)
+    return forecast(task.descent, units, unit, rows=len(task.problem.y), updates=task.updates)
+
+
+def _foreseen(task: Task, scale: Scaling | None) -> Callable[[Array, Array, float], float | None] | None:
+    """Return the forecast as a course asks for it, of SGD and its kin at a rate that stays."""
+    name = str(getattr(task.descent.optimizer, "__name__", task.descent.optimizer))
+    if name not in ("SGD", "ASGD") or task.descent.scheduler is not None:
+        return None
+
+    def epochs(gradient: Array, hessian: Array, loss: float) -> float | None:
+        known = forecast_of(task, scale)
+        return None if known is None else known.epochs(gradient, hessian, loss)
+
+    return epochs
+
+
+def _executor_of_trials(task: Task, executor: str) -> str:
+    return "native" if executor == "auto" and TRIALS * task.updates >= WORTH else executor
+
+
+def _ground(task: Task, executor: str, bend: Bend | None) -> Ground:
+    """Return what a learning rate is found from."""
+    name, settings = optimizer_settings(task.descent, len(task.start))
+    usual, epochs = settings.get("lr"), int(task.descent.epochs)
+    return Ground(
+        law=law_of(name, settings), usual=float(usual) if isinstance(usual, int | float) else 0.0, bend=bend,
+        quadratic=_is_quadratic(task), rows=len(task.problem.y), size=len(task.start), epochs=epochs, updates=task.updates // epochs,
+        seconds=seconds_of(task, executor), attempt=lambda rate, epochs: _trial(task, executor, rate, epochs),
+        own_step=name == "LBFGS",
+    )  # fmt: skip
+
+
+def seconds_of(task: Task, executor: str) -> float:
+    """Return about how long a training takes: from its work, not by a clock, so that the same is decided everywhere."""
+    epochs, rows, graph = int(task.descent.epochs), len(task.problem.y), task.model.graph
+    native = _executor_of_trials(task, executor) == "native"
+    if native and graph is not None and isinstance(_loop(task, "native"), Loop):
+        return 1e-9 * (epochs * rows * len(graph.nodes) + 100 * task.updates)
+    name = optimizer_settings(task.descent, len(task.start))[0]
+    return (20 if name == "LBFGS" else 1) * (3e-4 * task.updates + 1e-8 * epochs * rows)
+
+
+def surface_of(task: Task) -> Surface:
+    """Return the loss with its derivatives, penalty and all."""
+    return _surface(task) if task.shrink is None else TorchSurface(_objective(task).loss, torch.float64)
+
+
+def _is_quadratic(task: Task) -> bool:
+    """Return whether the loss is a quadratic of which every step sees all: then its curvature says everything."""
+    graph, descent = task.model.graph, task.descent
+    linear = graph is not None and set(task.free) <= set(graph.linear)
+    plain = task.cost.name == "squared" and task.shrink is None and descent.scheduler is None
+    unbounded = bool(np.isinf(task.lower).all() and np.isinf(task.upper).all())
+    return linear and plain and unbounded and task.updates == int(descent.epochs)
+
+
+def _trial(task: Task, executor: str, rate: float, epochs: int) -> Trial:
+    descent = replace(task.descent, lr=rate, epochs=epochs)
+    course = _run(replace(task, descent=descent, watching=None), executor).course
+    final = np.inf if course.reason == "diverged" else _loss_at(task, course.parameters)
+    steps = np.append(course.trail[:, 0], float(epochs))
+    return Trial(rate, steps, np.append(course.trail[:, 1], final))
+
+
+def _loss_at(task: Task, parameters: Array) -> float:
+    if task.cost.counts or task.shrink is not None:
+        return TorchSurface(_objective(task).loss, torch.float64).value(parameters)
+    residuals = task.problem.residual(parameters)
+    return task.cost.cost(residuals) / len(residuals)
 
 
 def _surface(task: Task) -> Surface:
@@ -156,7 +449,7 @@ def _loop(task: Task, executor: str) -> Loop | str:
     reason = _needless(task, executor) or _unsuited(task)
     if reason or graph is None:
         return reason
-    ready = _ready(descent, len(task.start))
+    ready = ready_step(descent, len(task.start))
     if ready.step is None:
         return ready.reason
     rows = len(task.problem.y)
@@ -165,6 +458,7 @@ def _loop(task: Task, executor: str) -> Loop | str:
         weighted=task.problem.weight is not None,
         batched=int(descent.batch_size or rows) < rows,
         bounded=bool(max(task.lower.max(), -task.upper.min()) > -np.inf),
+        watched=task.watching is not None,
     )
     plan = _plan(graph, task.free, ready.step, traits)
     if isinstance(plan, str):
@@ -181,13 +475,16 @@ class _Traits:
     weighted: bool
     batched: bool
     bounded: bool
+    watched: bool
 
 
 @lru_cache(maxsize=256)
 def _plan(graph: Graph, free: tuple[int, ...], step: Step, traits: _Traits) -> Plan | str:
     if not frozenset(free) & graph.depends()[graph.value]:
         return "the model does not depend on its free parameters"
-    return Plan(graph, free, step, traits.loss, traits.weighted, traits.batched, traits.bounded)
+    return Plan(
+        graph, free, step, traits.loss, traits.weighted, traits.batched, traits.bounded, traits.watched
+    )
 
 
 def _needless(task: Task, executor: str) -> str:
@@ -199,162 +496,28 @@ def _needless(task: Task, executor: str) -> str:
 
 
 def _unsuited(task: Task) -> str:
-    if task.model.graph is None:
-        return "the model is no expression of single rows"
-    if task.cost.counts:
-        return "the compiled loop has no deviance of counts"
-    if task.descent.dtype != "float64":
-        return "the compiled loop is for float64"
-    if len(task.start) > MOST:
-        return f"the compiled loop is for {MOST} parameters at most"
-    return ""
-
-
-@dataclass(frozen=True, eq=False)
-class _Ready:
-    """An optimizer, made ready: what it is called, its learning rate, and its step or why there is none."""
-
-    make: Maker
-    name: str
-    title: str
-    rate: float
-    step: Step | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """An optimizer by name or class, with settings that are plain values."""
-
-    optimizer: str | type
-    lr: float | None
-    settings: tuple[tuple[str, object], ...]
-    size: int
-
-
-def _ready(descent: Descent, size: int) -> _Ready:
-    kind, lr, settings = descent.optimizer, descent.lr, tuple(descent.settings.items())
-    if not isinstance(kind, str | type) or not all(_is_plain(value) for _, value in settings):
-        return _made_ready(descent, size)
-    if lr is None or isinstance(kind, type):
-        return _ready_once(_Chosen(kind, lr, settings, size))
-    ready = _ready_once(_Chosen(kind, None, settings, size))  # the step is the same for every learning rate
-    return replace(ready, make=_maker(descent, size), title=with_rate(ready.name, float(lr)), rate=float(lr))
-
-
-def _maker(descent: Descent, size: int) -> Maker:
-    """Return what makes the optimizer; it is looked up when it is called, as only schedulers need one."""
-    return lambda leaf: recipe_of(descent, size).make(leaf)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(isinstance(part, int | float) for part in value)
-    return value is None or isinstance(value, str | int | float)
-
-
-@lru_cache(maxsize=256)
-def _ready_once(chosen: _Chosen) -> _Ready:
-    """Return an optimizer made ready; one of torch's own that an earlier process has traced comes from the disk."""
-    descent = Descent(chosen.optimizer, lr=chosen.lr, settings=dict(chosen.settings))
-    if not isinstance(chosen.optimizer, str):
-        return _made_ready(descent, chosen.size)
-    key = key_of_step(repr(chosen))
-    known = recalled_step(key)
-    if known is not None:
-        make = _maker(descent, chosen.size)
-        return _Ready(make, chosen.optimizer, known.title, known.rate, known.step, "")
-    ready = _made_ready(descent, chosen.size)
-    if ready.step is not None:
-        keep_step(key, KnownStep(ready.title, ready.rate, ready.step))
-    return ready
-
-
-def _made_ready(descent: Descent, size: int) -> _Ready:
-    """Return the optimizer with its traced step.
-
-    Raises
-    ------
-    OptionError
-        If there is no such optimizer or setting.
-    """
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        recipe = recipe_of(descent, size)
-        shape = (size, 1) if recipe.layout == "column" else (size,)
-        optimizer = recipe.make(torch.zeros(shape, dtype=torch.float64, device="cpu").requires_grad_())
-        lr: object = optimizer.param_groups[0].get("lr", 0.0)
-        name, title = recipe.name, title_of(recipe.name, optimizer, descent)
-        step, reason = None, ""
-        if recipe.layout != "vector":
-            kind = "parameters in a matrix" if recipe.layout == "column" else "sparse gradients"
-            reason = f"{name} is for {kind}"
-        elif needs_closure(optimizer):
-            reason = f"{name} computes the loss several times in each step"
-        else:
-            try:
-                step = trace_optimizer(recipe.make, size)
-            except UntraceableError as error:
-                reason = f"of {name}, {error.message}"
-    rate = float(lr) if isinstance(lr, int | float | torch.Tensor) else 0.0
-    return _Ready(recipe.make, name, title, rate, step, reason)
+    reasons = (
+        (task.model.graph is None, "the model is no expression of single rows"),
+        (task.cost.counts, "the compiled loop has no deviance of counts"),
+        (task.shrink is not None, "the compiled loop has no penalty"),
+        (task.descent.dtype != "float64", "the compiled loop is for float64"),
+        (len(task.start) > MOST, f"the compiled loop is for {MOST} parameters at most"),
+    )
+    return next((reason for unsuited, reason in reasons if unsuited), "")
 
 
 # ---------------------------------------------------------------------------- in torch
 
 
-@dataclass(frozen=True)
-class _MeanLoss:
-    """The mean loss of weighted residuals, as a torch function of the free parameters; of counts the mean deviance."""
-
-    function: Callable[..., "torch.Tensor"]
-    columns: list["torch.Tensor"]
-    y: "torch.Tensor"
-    weight: "torch.Tensor | None"
-    template: Array
-    free: tuple[int, ...]
-    cost: Loss
-
-    @property
-    def rows(self) -> int:
-        """Number of observations."""
-        return len(self.y)
-
-    def loss(self, parameters: "torch.Tensor", rows: "torch.Tensor | None") -> "torch.Tensor":
-        """Return the mean over the rows at parameters (k,)."""
-        pick = (
-            (lambda t: t.to(parameters.dtype)) if rows is None else (lambda t: t[rows].to(parameters.dtype))
-        )
-        whole: list[object] = self.template.tolist()
-        for i, j in enumerate(self.free):
-            whole[j] = parameters[i]
-        value = self.function(*(pick(c) for c in self.columns), *whole)
-        observed = pick(self.y)
-        if self.cost.counts:
-            each = 2 * (value - observed + torch.special.xlogy(observed, observed / value))
-            each = torch.where(value > 0, each, torch.nan)
-            return (each if self.weight is None else each * pick(self.weight) ** 2).mean()
-        residual = value - observed
-        if self.weight is not None:
-            residual = residual * pick(self.weight)
-        return self._rho(residual * residual).mean()
-
-    def _rho(self, z: "torch.Tensor") -> "torch.Tensor":
-        if not self.cost.robust:
-            return z
-        square = float(self.cost.scale or 1.0) ** 2
-        z = z / square
-        rho = {
-            "soft_l1": lambda: 2 * (torch.sqrt(1 + z) - 1),
-            "huber": lambda: torch.where(z <= 1, z, 2 * torch.sqrt(torch.clamp(z, min=1.0)) - 1),
-            "cauchy": lambda: torch.log1p(z),
-            "bisquare": lambda: (1 - torch.clamp(1 - z, min=0.0) ** 3) / 3,
-        }[self.cost.name]
-        return square * rho()
+def _objective(task: Task) -> Objective:
+    """Return what is made small: the mean loss, and the penalty where there is one."""
+    mean = _mean_loss(task)
+    return mean if task.shrink is None else PenalisedMean(mean, task.shrink)
 
 
-def _mean_loss(task: Task) -> _MeanLoss:
+def _mean_loss(task: Task) -> MeanLoss:
     problem, model = task.problem, task.model
     weight = None if problem.weight is None else torch.as_tensor(problem.weight)
     columns = [torch.as_tensor(c) for c in problem.columns] if model.inputs else []
     y = torch.as_tensor(np.ascontiguousarray(problem.y))
-    return _MeanLoss(model.on_torch(), columns, y, weight, task.template, task.free, task.cost)
+    return MeanLoss(model.on_torch(), columns, y, weight, task.template, task.free, task.cost)

@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import ModelError
+from gradfit.graph import Graph
+from gradfit.kernel import NativeKernel, NumpyKernel, once
 from gradfit.loss import Loss, standard_deviation
 from gradfit.model import BoundModel
+from gradfit.native.small import small_fits
 from gradfit.notation import count, significant
+from gradfit.penalty import Shrinkage
 from gradfit.prepare import Parameters, rows_text
 from gradfit.result import Starts
 from gradfit.solve.counts import along_zero, brought_inside, rows_at_zero
@@ -17,12 +22,14 @@ from gradfit.solve.descent import Descent
 from gradfit.solve.factor import Inverse
 from gradfit.solve.lm import LM, minimise
 from gradfit.solve.outcome import Outcome
+from gradfit.solve.penalised import Shrink
+from gradfit.solve.pieces import closed_in_pieces, in_pieces, suits
 from gradfit.solve.problem import ModelProblem
 from gradfit.solve.quick import quick, quick_closed_form
 from gradfit.solve.separable import closed_form, projected
 from gradfit.solve.start import Found
 from gradfit.starting import Options, linear_in, searched
-from gradfit.training import Task, train
+from gradfit.training import Task, Trained, train
 
 Array = NDArray[np.float64]
 
@@ -47,6 +54,8 @@ class Walk:
     solver: str
     executor: str
     how: tuple[str, ...]
+    shrinkage: Shrinkage | None = None
+    trained: Trained | None = None
 
 
 # ---------------------------------------------------------------------------- Levenberg-Marquardt
@@ -56,9 +65,11 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
     """Return a least-squares fit: in closed form, from the given start, or from the one that a search finds."""
     linear = linear_in(model, parameters)
     if len(linear) == len(parameters.free) and not options.search:
-        done = _closed(problem, parameters, options)
+        done = _closed(model, problem, parameters, options)
         if options.loss.robust or problem.counts:
-            done.loss, done.outcome = _fitted(problem, done.outcome.parameters, parameters, options)
+            done.loss, done.outcome = _fitted(
+                model, problem, done.outcome.parameters, parameters, options=options
+            )
             done.solver, done.how = LEVENBERG_MARQUARDT, _NEAR
         if not isfinite(done.outcome.loss):
             _finite_at(model, problem, done.outcome.parameters)
@@ -71,11 +82,11 @@ def walked(model: BoundModel, problem: ModelProblem, parameters: Parameters, opt
         return done
     begin = parameters.begin
     inside = brought_inside(problem, begin, parameters.bounds)
-    loss, outcome = _fitted(problem, inside, parameters, options)
+    loss, outcome = _fitted(model, problem, inside, parameters, options=options)
     if not isfinite(outcome.loss):
         _finite_at(model, problem, begin)
     how = () if inside is begin else _MOVED
-    done = Walk(parameters, outcome, loss, GIVEN, LEVENBERG_MARQUARDT, _by(outcome), how)
+    done = Walk(parameters, outcome, loss, GIVEN, LEVENBERG_MARQUARDT, outcome.by, how)
     return (
         _rescued(model, problem, parameters, options, lost=done)
         if _worth_rescuing(outcome, options)
@@ -92,13 +103,8 @@ def _from_search(
     if found.interrupted:
         outcome = _stopped(problem, found.parameters)
         return Walk(parameters, outcome, options.loss, _starts_of(found), solver, "", how)
-    loss, outcome = _fitted(problem, found.parameters, parameters, options)
-    return Walk(parameters, outcome, loss, _starts_of(found), solver, _by(outcome), how)
-
-
-def _by(outcome: Outcome) -> str:
-    """Return what evaluated the model, empty for the problem's own kernel."""
-    return "native" if isinstance(outcome.factor, Inverse) else ""
+    loss, outcome = _fitted(model, problem, found.parameters, parameters, options=options)
+    return Walk(parameters, outcome, loss, _starts_of(found), solver, outcome.by, how)
 
 
 def _stopped(problem: ModelProblem, point: Array) -> Outcome:
@@ -107,7 +113,34 @@ def _stopped(problem: ModelProblem, point: Array) -> Outcome:
     return Outcome(point, float(residuals @ residuals), "interrupted", message, 0, 1)
 
 
-def _closed(problem: ModelProblem, parameters: Parameters, options: Options) -> Walk:
+def _executor(problem: ModelProblem, options: Options) -> str:
+    """Return what is to evaluate the model where there is a choice: machine code once the work has earned it."""
+    if options.executor != "auto" or problem.small is None:
+        return options.executor if options.executor == "native" else "numpy"
+    return "native" if problem.small.earned(len(problem.y)) else "numpy"
+
+
+def _prepared(
+    model: BoundModel, problem: ModelProblem, options: Options
+) -> tuple[ModelProblem, Graph | None]:
+    """Return the problem with what depends on its inputs alone as columns, and its graph where rows are summed in pieces."""
+    graph, executor = model.graph, options.executor
+    apart = None if graph is None or executor == "tensor" else once(graph)
+    if apart is not None:
+        graph, columns = apart.graph, apart.columns(problem.columns)
+        small = None if problem.small is None else small_fits(graph)
+        kernel = NativeKernel(graph) if executor == "native" else NumpyKernel(graph)
+        problem = problem._replace(model=kernel, columns=columns, small=small)
+    return problem, graph if executor != "tensor" and suits(problem) else None
+
+
+def _count(problem: ModelProblem, outcome: Outcome) -> None:
+    """Count the work that NumPy did towards machine code."""
+    if problem.small is not None and outcome.by != "native":
+        problem.small.worked(outcome.evaluations, len(problem.y))
+
+
+def _closed(model: BoundModel, problem: ModelProblem, parameters: Parameters, options: Options) -> Walk:
     """Return the least-squares fit of a linear problem; from zero, as a start of 1e20 would cost the digits of the data.
 
     Raises
@@ -116,18 +149,19 @@ def _closed(problem: ModelProblem, parameters: Parameters, options: Options) -> 
         If the model is not finite on the data.
     """
     begin, problem = np.zeros(len(parameters.free)), problem.quadratic()
-    outcome = quick_closed_form(problem, begin, now=options.executor == "native")
-    if outcome is None:
-        outcome = closed_form(problem, begin)
-        if problem.small is not None:
-            problem.small.worked(outcome.evaluations, len(problem.y))
+    problem, graph = _prepared(model, problem, options)
+    executor = _executor(problem, options)
+    outcome = quick_closed_form(problem, begin) if executor == "native" else None
+    if outcome is None and graph is not None:
+        outcome = closed_in_pieces(problem, graph, begin, executor=executor)
+    outcome = outcome or closed_form(problem, begin)
+    _count(problem, outcome)
     if not isfinite(outcome.loss):
         raise ModelError(
             "The model is not finite on these data", remedy="Leave out the rows where it is not, with where="
         )
     solver = BY_INVERSE if isinstance(outcome.factor, Inverse) else BY_SVD
-    by = "native" if outcome.end is None else ""
-    return Walk(parameters, outcome, options.loss, NOT_NEEDED, solver, by, _CLOSED)
+    return Walk(parameters, outcome, options.loss, NOT_NEEDED, solver, outcome.by, _CLOSED)
 
 
 def _with_free_start(parameters: Parameters, start: Array) -> Parameters:
@@ -137,24 +171,27 @@ def _with_free_start(parameters: Parameters, start: Array) -> Parameters:
 
 
 def _fitted(
-    problem: ModelProblem, start: Array, parameters: Parameters, options: Options
+    model: BoundModel, problem: ModelProblem, start: Array, parameters: Parameters, *, options: Options
 ) -> tuple[Loss, Outcome]:
     """Return the fit from one start; for a robust loss without a scale, in turns with the estimate of the scale."""
     bounds = None if parameters.plain else parameters.bounds
     settings = options.solver if isinstance(options.solver, LM) else LM()
     loss = options.loss
+    problem, graph = _prepared(model, problem, options)
 
     def run(point: Array, loss: Loss) -> Outcome:
-        if not loss.robust and options.callback is None:
-            now = options.executor == "native"
-            compiled = quick(problem, point, bounds=bounds, settings=settings, now=now)
+        executor, watch = _executor(problem, options), options.callback
+        if executor == "native" and not loss.robust and watch is None:
+            compiled = quick(problem, point, bounds=bounds, settings=settings)
             if compiled is not None:
                 return compiled
-        outcome = minimise(
-            problem, point, bounds=bounds, loss=loss, settings=settings, watch=options.callback
-        )
-        if problem.small is not None:
-            problem.small.worked(outcome.evaluations, len(problem.y))
+        if graph is None:
+            outcome = minimise(problem, point, bounds=bounds, loss=loss, settings=settings, watch=watch)
+        else:
+            outcome = in_pieces(
+                problem, graph, point, bounds=bounds, loss=loss, settings=settings, watch=watch, executor=executor
+            )  # fmt: skip
+        _count(problem, outcome)
         return outcome
 
     if not loss.robust or loss.scale is not None:
@@ -246,14 +283,14 @@ def _rescued(
     linear = linear_in(model, parameters)
     if len(linear):
         point, _ = projected(problem.quadratic(), linear, parameters.begin, parameters.bounds, settings=LM())
-        _, other = _fitted(problem, point, parameters, options)
+        _, other = _fitted(model, problem, point, parameters, options=options)
         if other.converged and other.loss < lost.outcome.loss:
             names = count(len(linear), "linear parameter")
             told = f"{lost.outcome.message}; so {names} were solved apart (variable projection) from the same start"
             lost.outcome, lost.how, lost.solver = other, (told,), PROJECTION
             return lost
     found = searched(model, problem, parameters, options, afresh=True)
-    _, other = _fitted(problem, found.parameters, parameters, options)
+    _, other = _fitted(model, problem, found.parameters, parameters, options=options)
     if other.converged and other.loss < lost.outcome.loss:
         lost.how = (f"{lost.outcome.message}; so other starts were tried. {_search_sentence(found)}",)
         lost.outcome, lost.starts = other, _starts_of(found)
@@ -287,13 +324,58 @@ def _rival_sentence(found: Found, model: BoundModel, parameters: Parameters) -> 
 # ---------------------------------------------------------------------------- torch.optim
 
 
-def trained(model: BoundModel, problem: ModelProblem, parameters: Parameters, options: Options) -> Walk:
+def trained(
+    model: BoundModel,
+    problem: ModelProblem,
+    parameters: Parameters,
+    options: Options,
+    *,
+    shrink: Shrink | None = None,
+) -> Walk:
     """Return a fit by an optimizer of torch, from the given start or the one a search finds.
+
+    Parameters
+    ----------
+    shrink : Shrink, optional
+        A penalty, in units of the mean loss.
 
     Raises
     ------
     ModelError
         If errors are correlated, or torch cannot differentiate the model.
+    """
+    begun = task_of(model, problem, parameters, options, shrink=shrink)
+    task = begun.task
+    done = train(task, options.executor, options.callback)
+    how = (*begun.how, *done.told, done.how)
+    return Walk(
+        begun.parameters, done.outcome, task.cost, begun.starts, _title(done.descent), done.executor, how, trained=done
+    )  # fmt: skip
+
+
+class Begun(NamedTuple):
+    """A training before its first epoch: what is to be trained, from where, and what was decided on the way."""
+
+    task: Task
+    parameters: Parameters
+    starts: Starts
+    how: tuple[str, ...]
+
+
+def task_of(
+    model: BoundModel,
+    problem: ModelProblem,
+    parameters: Parameters,
+    options: Options,
+    *,
+    shrink: Shrink | None = None,
+) -> Begun:
+    """Return what an optimizer of torch is to train.
+
+    Raises
+    ------
+    ModelError
+        If errors are correlated, or the model is not finite at the start.
     """
     assert isinstance(options.solver, Descent)  # noqa: S101  solve() chose this walk by the solver's type
     if problem.weight is not None and problem.weight.ndim == 2:
@@ -309,11 +391,11 @@ def trained(model: BoundModel, problem: ModelProblem, parameters: Parameters, op
         deviation = standard_deviation(problem.residual(start), len(start))
         loss = replace(loss, scale=max(loss.tuning * deviation, 1e-300))
         how = (*how, f"The scale of the loss, {loss.scale:.4g}, is that of the residuals at the start")
-    task = Task(model, problem, loss, options.solver, start, *parameters.bounds, template=parameters.start)
-    done = train(task, options.executor, options.callback)
-    return Walk(
-        parameters, done.outcome, loss, starts, _title(options.solver), done.executor, (*how, done.how)
-    )
+    task = Task(
+        model, problem, loss, options.solver, start, *parameters.bounds, template=parameters.start,
+        scale=options.scale, shrink=shrink, watching=options.watching, checkpoint=options.checkpoint,
+    )  # fmt: skip
+    return Begun(task, parameters, starts, how)
 
 
 def _title(descent: Descent) -> str:
@@ -322,5 +404,5 @@ def _title(descent: Descent) -> str:
         if isinstance(descent.optimizer, str)
         else getattr(descent.optimizer, "__name__", type(descent.optimizer).__name__)
     )
-    rate = "" if descent.lr is None else f"lr={descent.lr:g}, "
+    rate = "" if descent.rate is None else f"lr={descent.rate:g}, "
     return f"{name}({rate}epochs={descent.epochs})"

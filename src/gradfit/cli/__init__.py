@@ -1,4 +1,4 @@
-"""The command line: gradfit fit | many | plot | predict | models | show | bench | cache."""
+"""The command line: gradfit fit | grow | many | plot | predict | models | show | shapes | explain | bench | cache."""
 
 import difflib
 import os
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import typer
 
 from gradfit._lazy import stage
-from gradfit.cli.commands import COMMANDS, app
+from gradfit.cli.commands import COMMANDS
+from gradfit.cli.grow_command import app
 from gradfit.cli.screen import Screen
 from gradfit.errors import GradfitError
 from gradfit.shell import command_line
@@ -53,7 +54,14 @@ def _refused(told: GradfitError, error: Exception, words: Sequence[str]) -> int:
     return 2
 
 
-_HEADS = {"fit": "Not fitted", "predict": "Not predicted", "plot": "Not plotted", "bench": "Not measured"}
+_HEADS = {
+    "fit": "Not fitted",
+    "predict": "Not predicted",
+    "plot": "Not plotted",
+    "bench": "Not measured",
+    "shapes": "Not joined",
+    "explain": "Not explained",
+}
 
 
 def _defect(error: Exception) -> GradfitError:

@@ -120,6 +120,23 @@ def row_numbers(texts: Sequence[str]) -> list[int]:
     return out
 
 
+def held_out_of(text: str) -> float | str | list[int]:
+    """Return which rows to hold out: a share, row numbers, or what names a column or a file.
+
+    Examples
+    --------
+    >>> held_out_of("0.2"), held_out_of("3,17"), held_out_of("test.csv")
+    (0.2, [3, 17], 'test.csv')
+    """
+    parts = _parts([text])
+    if len(parts) > 1 and all(part.isdecimal() for part in parts):
+        return [int(part) for part in parts]
+    try:
+        return float(text.translate(_MINUS))
+    except ValueError:
+        return text
+
+
 def optimizer_settings(texts: Sequence[str]) -> dict[str, object]:
     """Return settings of an optimizer by torch's names, those of its scheduler among them.
 
@@ -143,6 +160,22 @@ def optimizer_settings(texts: Sequence[str]) -> dict[str, object]:
         else:
             out[name] = whole
     return {**out, "scheduler_settings": schedule} if schedule else out
+
+
+def rate_of(text: str) -> float | str:
+    """Return a learning rate as a number, or "auto".
+
+    Raises
+    ------
+    OptionError
+        If it is neither.
+
+    Examples
+    --------
+    >>> rate_of("1e-3"), rate_of("auto")
+    (0.001, 'auto')
+    """
+    return text if text == "auto" else _number(text, "--lr", "--lr 0.01, or --lr auto")
 
 
 def condition(texts: Sequence[str]) -> str:

@@ -8,7 +8,20 @@ from gradfit._lazy import stage
 from gradfit._version import __version__
 from gradfit.cli.screen import Screen
 
-COMMANDS = ("fit", "many", "plot", "predict", "models", "show", "bench", "cache")
+COMMANDS = (
+    "fit",
+    "grow",
+    "many",
+    "plot",
+    "predict",
+    "models",
+    "show",
+    "shapes",
+    "explain",
+    "lr",
+    "bench",
+    "cache",
+)
 
 app = typer.Typer(
     name="gradfit",
@@ -98,6 +111,10 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
             help="squared, poisson (counts), soft_l1, huber, cauchy or bisquare.",
         ),
     ] = "squared",
+    penalty: Annotated[
+        str | None,
+        typer.Option("--penalty", metavar="KIND[:STRENGTH]", help="ridge, lasso, elastic-net or smooth."),
+    ] = None,
     solver: Annotated[
         str,
         typer.Option(
@@ -105,7 +122,12 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
         ),
     ] = "lm",
     lr: Annotated[
-        float | None, typer.Option("--lr", metavar="RATE", help="Learning rate of an optimizer.")
+        str | None,
+        typer.Option("--lr", metavar="RATE|auto", help="Learning rate of an optimizer; auto finds one."),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", metavar="none|auto", help="auto: an optimizer works in standard units."),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -135,6 +157,40 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
     ] = None,
     level: Annotated[float, typer.Option("--level", metavar="P", help="Of intervals and bands.")] = 0.95,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything random.")] = 0,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--validation", metavar="0.2|COL|FILE|3,17", help="Rows to hold out and judge the fit by."
+        ),
+    ] = None,
+    kfold: Annotated[
+        int | None, typer.Option("--kfold", metavar="K", help="Cross-validation with so many parts.")
+    ] = None,
+    groups: Annotated[
+        str | None, typer.Option("--groups", metavar="COL", help="Rows that are equal here stay together.")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option("--order", metavar="COL", help="Hold out the last rows in this order.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", metavar="N", help="Stop when N epochs do not lower the validation loss."),
+    ] = None,
+    min_delta: Annotated[
+        float, typer.Option("--min-delta", metavar="L", help="By more than this, that is.")
+    ] = 0.0,
+    stop: Annotated[
+        str | None, typer.Option("--stop", metavar="best|last", help="Which parameters training hands back.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="FILE", help="Write the state of the training.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option("--checkpoint-every", metavar="N", help="After so many epochs.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="FILE", help="Go on from a checkpoint.")
+    ] = None,
     save: Annotated[
         str | None, typer.Option("--save", metavar="FILE", help="Write the fit, for gradfit predict.")
     ] = None,
@@ -161,10 +217,12 @@ def fit(  # noqa: PLR0913  each option of the command is an argument
         fitting.FitCommand(
             command=str(context.obj),
             file=file, model=model, start=start, bounds=bounds, fix=fix, sigma=sigma, weights=weights, where=where,
-            exclude=exclude, missing=missing, response=response, sheet=sheet, loss=loss, solver=solver, lr=lr, epochs=epochs,
+            exclude=exclude, missing=missing, response=response, sheet=sheet, loss=loss, penalty=penalty, solver=solver, lr=lr, scale=scale, epochs=epochs,
             batch_size=batch_size, scheduler=scheduler, more=more, max_iterations=max_iterations, executor=executor, memory=memory,
             level=level, seed=seed, outputs={"report": report, "fit": save, "figure": plot}, json=json, quiet=quiet,
-            verbose=verbose, force=force,
+            verbose=verbose, force=force, validation=validation, kfold=kfold, groups=groups, order=order,
+            patience=patience, min_delta=min_delta, stop=stop, checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, resume=resume,
         )
     )  # fmt: skip
 
@@ -243,6 +301,9 @@ def many(  # noqa: PLR0913  each option of the command is an argument
     executor: Annotated[
         str, typer.Option("--executor", metavar="NAME", help="auto, numpy, native or tensor.")
     ] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="NAME", help="float64, or float32 in machine code and on a GPU.")
+    ] = "float64",
     max_iterations: Annotated[
         int, typer.Option("--max-iterations", metavar="N", min=1, help="Steps at most for each fit.")
     ] = 200,
@@ -270,7 +331,7 @@ def many(  # noqa: PLR0913  each option of the command is an argument
             command=str(context.obj),
             file=file, model=model, out=out, by=by, axis=axis, arrays=array, start=start, bounds=bounds, fix=fix,
             sigma=sigma, weights=weights, where=where, missing=missing, response=response, sheet=sheet, loss=loss,
-            executor=executor, max_iterations=max_iterations, seed=seed, threads=threads, resume=resume, json=json,
+            executor=executor, dtype=dtype, max_iterations=max_iterations, seed=seed, threads=threads, resume=resume, json=json,
             quiet=quiet, force=force,
         )
     )  # fmt: skip
@@ -343,6 +404,116 @@ def show(
 ) -> int:
     """Show what is understood of a formula, and the code of its value and derivatives."""
     return stage("cli.looking").shown(model, columns)
+
+
+@app.command(short_help="Show what broadcasting makes of shapes.")
+def shapes(
+    text: Annotated[
+        str, typer.Argument(metavar="SHAPES", help='As in "(3,1) * (1,3) * (2,1,1)" or "(5,3) @ (3,2)".')
+    ],
+    *,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="NAME", help="What memory is counted in.")
+    ] = "float64",
+    json: Json = False,
+) -> int:
+    """Show what broadcasting makes of shapes: aligned from the back, the rule of each dimension, what is repeated, the memory."""
+    return stage("cli.explaining").shapes_shown(text, dtype=dtype, as_json=json)
+
+
+@app.command(short_help="Show one forward and one backward pass.")
+def explain(  # noqa: PLR0913  each option of the command is an argument
+    file: File,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A formula, or a model of the library.")],
+    *,
+    start: Annotated[
+        Texts, typer.Option("--start", metavar="a=1,b=2", help="Where; a guess, or 1, when left out.")
+    ] = None,
+    lr: Annotated[
+        Texts, typer.Option("--lr", metavar="RATE", help="Learning rates, for what a step of each does.")
+    ] = None,
+    where: Where = None,
+    response: Annotated[
+        str | None, typer.Option("--response", metavar="COL", help="The observed column.")
+    ] = None,
+    missing: Missing = "error",
+    sheet: Sheet = None,
+    dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float64 or float32.")] = "float64",
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Write a figure: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = False,
+    force: Force = False,
+) -> int:
+    """Show one forward and one backward pass: every operation with its value and gradient, and what a step would do.
+
+    Exit code 1: done, but the loss or a gradient is not finite.
+    """
+    explaining = stage("cli.explaining")
+    return explaining.explained(
+        explaining.ExplainCommand(
+            file=file, model=model, start=start, lr=lr, where=where, response=response, missing=missing, sheet=sheet,
+            dtype=dtype, plot=plot, json=json, force=force,
+        )
+    )  # fmt: skip
+
+
+@app.command("lr", short_help="Find the learning rate of an optimizer.")
+def learning_rate(  # noqa: PLR0913  each option of the command is an argument
+    file: File,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A formula, or a model of the library.")],
+    *,
+    solver: Annotated[
+        str, typer.Option("--solver", metavar="NAME", help="Any optimizer of torch.optim.")
+    ] = "SGD",
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="N", min=1, help="Of the training that is to come.")
+    ] = 1000,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Rows a step of the optimizer.")
+    ] = None,
+    more: Annotated[
+        Texts, typer.Option("--set", metavar="momentum=0.9", help="Settings of the optimizer.")
+    ] = None,
+    start: Annotated[
+        Texts, typer.Option("--start", metavar="a=1,b=2", help="Where; a guess, or 1, when left out.")
+    ] = None,
+    bounds: Annotated[Texts, typer.Option("--bounds", metavar="a=0:10", help="Limits of parameters.")] = None,
+    fix: Annotated[
+        Texts, typer.Option("--fix", metavar="c=3", help="Parameters that are not fitted.")
+    ] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option("--sigma", metavar="COL|EXPR", help="Standard deviations of the observations."),
+    ] = None,
+    where: Where = None,
+    missing: Missing = "error",
+    response: Annotated[
+        str | None, typer.Option("--response", metavar="COL", help="The observed column.")
+    ] = None,
+    sheet: Sheet = None,
+    loss: Annotated[
+        str, typer.Option("--loss", metavar="NAME[:SCALE]", help="As for gradfit fit.")
+    ] = "squared",
+    scale: Annotated[
+        str, typer.Option("--scale", metavar="none|auto", help="auto: the rate in standard units.")
+    ] = "none",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of mini-batches.")] = 0,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Write a figure: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = False,
+    force: Force = False,
+) -> int:
+    """Find the learning rate of an optimizer: by curvature where that decides it, and a range test of the others."""
+    rates = stage("cli.rates")
+    return rates.surveyed(
+        rates.RateCommand(
+            file=file, model=model, solver=solver, epochs=epochs, batch_size=batch_size, more=more, start=start,
+            bounds=bounds, fix=fix, sigma=sigma, where=where, missing=missing, response=response, sheet=sheet, loss=loss,
+            scale=scale, seed=seed, plot=plot, json=json, force=force,
+        )
+    )  # fmt: skip
 
 
 @app.command(short_help="Measure what to expect of a model on this machine.")

@@ -1,17 +1,21 @@
 """gradfit fit: look at the outputs, fit, write, print."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradfit._lazy import stage
+from gradfit.cli import networks
 from gradfit.cli.arguments import (
     bounds_of,
     condition,
+    held_out_of,
     numbers_by_name,
     optimizer_settings,
+    rate_of,
     row_numbers,
     start_of,
 )
@@ -20,12 +24,14 @@ from gradfit.cli.writing import figure_bytes, targets
 from gradfit.errors import GradfitError
 from gradfit.fitting import fit
 from gradfit.large import is_large
+from gradfit.learn import NetworkResult, is_network
 from gradfit.outputs import write_whole
 from gradfit.result import FitResult
 from gradfit.saved import saved_text, summary_dict
 from gradfit.solve.descent import epoch_lines
 from gradfit.table import read
 from gradfit.terminal import summary
+from gradfit.terminal_live import LiveLine
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class FitCommand:
     sheet: str | None
     loss: str
     solver: str
-    lr: float | None
+    lr: str | None
+    scale: str | None
     epochs: int | None
     batch_size: int | None
     scheduler: str | None
@@ -62,6 +69,17 @@ class FitCommand:
     quiet: bool
     verbose: bool
     force: bool
+    validation: str | None = None
+    kfold: int | None = None
+    groups: str | None = None
+    order: str | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    stop: str | None = None
+    checkpoint: str | None = None
+    checkpoint_every: int | None = None
+    resume: str | None = None
+    penalty: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:  # each of its own kind
@@ -75,12 +93,24 @@ class FitCommand:
             "where": condition(self.where) if self.where else None,
             "exclude": row_numbers(self.exclude) if self.exclude else None,
             "response": self.response,
-            "lr": self.lr,
+            "penalty": self.penalty,
+            "lr": rate_of(self.lr) if self.lr is not None else None,
+            "scale": self.scale,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "scheduler": self.scheduler,
             "max_iterations": self.max_iterations,
             "memory": self.memory,
+            "validation": held_out_of(self.validation) if self.validation else None,
+            "kfold": self.kfold,
+            "groups": self.groups,
+            "order": self.order,
+            "patience": self.patience,
+            "min_delta": self.min_delta or None,
+            "stop": self.stop,
+            "checkpoint": self.checkpoint,
+            "checkpoint_every": self.checkpoint_every,
+            "resume": self.resume,
             **(optimizer_settings(self.more) if self.more else {}),
         }
         return {name: value for name, value in given.items() if value is not None}
@@ -96,12 +126,17 @@ def run(told: FitCommand) -> int:
     """
     files = targets(told.outputs, source=told.file, force=told.force)
     settings = told.settings
-    large = told.sheet is None and (told.memory is not None or is_large(told.file))
+    if is_network(told.model):
+        networks.refuse_report(told.outputs)
+    large = told.sheet is None and (
+        told.memory is not None or is_large(told.file) or Path(told.file).is_dir()
+    )
     data = told.file if large else read(told.file, sheet=told.sheet)
-    result = fit(
-        told.model, data, missing=told.missing, loss=told.loss, solver=told.solver, executor=told.executor,
-        level=told.level, seed=told.seed, callback=_watch(told), **settings,
-    )  # fmt: skip
+    with _watching(told) as callback:
+        result = fit(
+            told.model, data, missing=told.missing, loss=told.loss, solver=told.solver, executor=told.executor,
+            level=told.level, seed=told.seed, callback=callback, **settings,
+        )  # fmt: skip
     if told.verbose:
         _tell_how(result)
     try:
@@ -113,7 +148,9 @@ def run(told: FitCommand) -> int:
     return int(result.verdict == "no")
 
 
-def _content(kind: str, result: FitResult, file: Path) -> bytes:
+def _content(kind: str, result: FitResult | NetworkResult, file: Path) -> bytes:
+    if isinstance(result, NetworkResult):
+        return networks.content(kind, result, file)
     if kind == "report":
         return stage("report").html(result).encode("utf-8", "backslashreplace")
     if kind == "figure":
@@ -124,7 +161,10 @@ def _content(kind: str, result: FitResult, file: Path) -> bytes:
 # ---------------------------------------------------------------------------- what is printed
 
 
-def _answer(result: FitResult, told: FitCommand, files: Mapping[str, str]) -> None:
+def _answer(result: FitResult | NetworkResult, told: FitCommand, files: Mapping[str, str]) -> None:
+    if isinstance(result, NetworkResult):
+        networks.answer(result, told.command, files, json=told.json, quiet=told.quiet)
+        return
     screen = Screen.of("stdout")
     if told.json:
         screen.write(json.dumps({**summary_dict(result), "files": dict(files)}, indent=1, allow_nan=False))
@@ -144,11 +184,25 @@ def _answer(result: FitResult, told: FitCommand, files: Mapping[str, str]) -> No
         Screen.of("stderr").write(" ".join(words))
 
 
+@contextmanager
+def _watching(told: FitCommand) -> Generator[Callable[..., object] | None]:
+    """Show a training on one line of the terminal while it goes on; with --verbose, epochs or steps line by line."""
+    screen, trains = Screen.of("stderr"), told.solver.lower() != "lm" or is_network(told.model)
+    if told.verbose or told.quiet or told.json or not (screen.terminal and trains):
+        yield _watch(told)
+        return
+    live = LiveLine(screen.draw, screen.width, screen.unicode)
+    try:
+        yield live
+    finally:
+        live.clear()
+
+
 def _watch(told: FitCommand) -> Callable[..., object] | None:
     if not told.verbose:
         return None
     write = Screen.of("stderr").write
-    if told.solver.lower() != "lm":
+    if told.solver.lower() != "lm" or is_network(told.model):
         return epoch_lines(write)
 
     def line(step: int, loss: float, parameters: object) -> None:

@@ -52,6 +52,7 @@ class ManyCommand:
     sheet: str | None
     loss: str
     executor: str
+    dtype: str
     max_iterations: int
     seed: int
     threads: int | None
@@ -75,7 +76,7 @@ class ManyCommand:
             bounds=bounds_of(self.bounds) if self.bounds else None,
             fixed=values_of(self.fix, "--fix") if self.fix else None,
             sigma=self.sigma, weights=self.weights, where=condition(self.where) if self.where else None,
-            missing=self.missing, loss=self.loss, executor=self.executor, max_iterations=self.max_iterations,
+            missing=self.missing, loss=self.loss, executor=self.executor, dtype=self.dtype, max_iterations=self.max_iterations,
             seed=self.seed, threads=self.threads, sheet=self.sheet,
         )  # fmt: skip
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gradfit.cli import networks
 from gradfit.cli.screen import Screen
 from gradfit.cli.writing import targets
 from gradfit.errors import OptionError
+from gradfit.learn import NetworkResult
 from gradfit.notation import count, exact, interval_text, level_percent, plus_minus, significant
 from gradfit.outputs import write_whole
 from gradfit.result import FitResult, Prediction
@@ -45,7 +47,10 @@ def predicted(
             f"{out} does not end in .csv, .parquet or .json", remedy=f"Name it {Path(out).stem}.csv"
         )
     files = targets({"table": out}, source=file, force=force)
-    result = load(fit)
+    result: FitResult | NetworkResult = load(fit)
+    if isinstance(result, NetworkResult):
+        table = read(file, sheet=sheet, origins=result.encoding.origins)
+        return networks.predicted(result, table, files, json=json)
     table = read(file, sheet=sheet, origins=result.data.origins)
     numbers = [name for name in result.inputs if name in table.columns and name not in result.data.categories]
     clean = table.numeric(numbers, missing=missing)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from typing import TextIO
@@ -45,6 +46,13 @@ class Screen:
             unicode=_can(stream, _SIGNS) and not (terminal and kind == "linux"),  # the console has no Braille
             terminal=terminal,
         )
+
+    def draw(self, text: str) -> None:
+        """Write text as it is, without a line's end; a reader who has left is no error."""
+        stream = _stream(self.name)
+        with suppress(BrokenPipeError):
+            stream.write(text)
+            stream.flush()
 
     def write(self, text: str) -> None:
         """Write text and a line's end; a reader who has left (`gradfit models | head`) is no error."""

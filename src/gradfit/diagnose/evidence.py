@@ -22,7 +22,91 @@ ALARM: Mapping[str, float] = {
     "at-bound": 1e-3,
     "sigma-too-small": 5e-4,
     "overdispersion": 5e-4,
+    "overfitting": 1e-3,
+    "leakage": 5e-4,
 }
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a training went, in the numbers that findings about it are made from.
+
+    Attributes
+    ----------
+    optimizer : str
+        Its name.
+    rate : float
+        The learning rate that it began with.
+    epochs : int
+        Done.
+    offset : float
+        Distance of its end to the minimum, in radii of the confidence region; infinite where it diverged or cannot be told.
+    first, last, lowest : float
+        The loss at the start, at the end, and the lowest on the way; `last` is infinite where the run diverged.
+    turning : float
+        Median cosine between gradients of successive epochs over the last quarter: near -1 it jumps to and fro.
+    limit : float or None
+        The largest stable learning rate, the lower one of start and end; None where no law of the optimizer is known.
+    conditions : (float, float)
+        Condition number at the end in the units of the training, and with parameters in standard units.
+    gradients : float
+        The largest component of the gradient at the start over the smallest.
+    needed : float
+        Epochs that are still needed at this rate; infinite where it gets nowhere.
+    cures : mapping of str to float
+        Arguments that were tried from the same start, with the distance to the minimum where each ended.
+    tried : mapping of float to float
+        Learning rates that were tried, with the same distance.
+    scaled : bool
+        Whether it was trained in standard units already.
+    """
+
+    optimizer: str
+    rate: float
+    epochs: int
+    offset: float
+    first: float
+    last: float
+    lowest: float
+    turning: float = 0.0
+    limit: float | None = None
+    conditions: tuple[float, float] = (1.0, 1.0)
+    gradients: float = 1.0
+    needed: float = float("inf")
+    cures: Mapping[str, float] = field(default_factory=dict[str, float])
+    tried: Mapping[float, float] = field(default_factory=dict[float, float])
+    scaled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class HeldEvidence:
+    """The arrays of held-out rows.
+
+    Attributes
+    ----------
+    inputs : mapping of str to (m,)
+        The columns of x.
+    y : (m,)
+        Observed values.
+    residuals : (m,)
+        As those of the rows that were trained on: over sigma, or times the square root of the weights.
+    rows : (m,)
+        Row numbers in the source.
+    step : (s,) int
+        Of training: epochs done.
+    losses : (s, m) or None
+        The loss of each row after so many epochs; None where there is no such way.
+    returned : int
+        The row of `losses` at the parameters of the result.
+    """
+
+    inputs: Mapping[str, Array]
+    y: Array
+    residuals: Array
+    rows: NDArray[np.int64]
+    step: NDArray[np.int64]
+    losses: Array | None
+    returned: int = -1
 
 
 @dataclass(frozen=True)
@@ -72,6 +156,10 @@ class Evidence:
         The weights of counts, 1 where none were given; None where y is no count.
     at_zero : (m,) indices
         Of counts, the rows whose fitted mean has run into zero, where the likelihood would still rise beyond.
+    held : HeldEvidence or None
+        The rows that were held out.
+    way : Way or None
+        How it was trained, by an optimizer of torch.
     """
 
     names: tuple[str, ...]
@@ -97,6 +185,8 @@ class Evidence:
     sigma: str = ""
     counts: Array | None = None
     at_zero: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    held: HeldEvidence | None = None
+    way: Way | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import numpy as np
 
 import gradfit.diagnose.about_parameters as about_parameters
 import gradfit.diagnose.about_residuals as about_residuals
+import gradfit.diagnose.about_training as about_training
+import gradfit.diagnose.about_validation as about_validation
 import gradfit.diagnose.counts as counts
 import gradfit.diagnose.parameters as parameters
 import gradfit.diagnose.residuals as residuals
@@ -42,6 +44,9 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     with np.errstate(all="ignore"):
         broken = about_parameters.non_finite(evidence)
         found = Diagnosis((broken,)) if broken else finite(weighted_rows(evidence))
+        if evidence.held is not None and not broken:
+            findings, checks = about_validation.about_held(evidence)
+            found = Diagnosis((*found.findings, *findings), (*found.checks, *checks))
     ordered = sorted(found.findings, key=lambda finding: WORST[finding.severity])
     return replace(found, findings=tuple(ordered))
 
@@ -77,7 +82,13 @@ def finite(e: Evidence) -> Diagnosis:
     h = g if free.all() else tangent(e.residuals, e.jacobian[:, free])
     stopped = stop(e, h, noise)
     undetermined = determined(e, g, sigma, early=not tested(stopped) and e.status != "converged")
-    ready = noise.kind == "ordinary" and not few and h.dof >= 4 and tested(bound, stopped)
+    ready = (
+        noise.kind == "ordinary"
+        and not few
+        and h.dof >= 4
+        and tested(bound, stopped)
+        and e.status != "early-stopped"
+    )
     after = residual_findings(e, looked_at(e, h, free), sigma) if ready else Tested()
     apart = few or undetermined or far(stopped)  # then nothing can be said of valleys
     valley = None if apart else correlation(e, h, free, after.noise)
@@ -174,7 +185,11 @@ def bounds(e: Evidence, g: Geometry) -> tuple[Finding | None, Check | None, Mask
 
 
 def stop(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
-    """Return the finding that the fit is not at its minimum."""
+    """Return the finding that the fit is not at its minimum; of a training the reason."""
+    if e.way is not None:
+        return about_training.stopped(e, e.way)
+    if e.status == "early-stopped":
+        return about_validation.stopped_early(e)
     meaningless = e.robust is not None or noise.kind == "rounding"
     return about_parameters.not_converged(e, None if meaningless else parameters.relative_offset(g))
 

@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from gradfit._lazy import linalg, llvm
 from gradfit.diagnose import Diagnosis
 from gradfit.errors import DataError, ModelError, OptionError
-from gradfit.large.passes import Columns, Passes, Total, passes_of
+from gradfit.large.keeping import Scaled
 from gradfit.large.result import LargeResult, Whole
-from gradfit.large.rows import Facts, Scaled, Wanted, looked_at, picked, views
+from gradfit.large.rows import Facts, Wanted, looked_at, picked, views
 from gradfit.large.sources import Arrays, Source, source_of
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.notation import count
 from gradfit.prepare import Data, Parameters, settled
 from gradfit.result import FitResult
-from gradfit.solve.condensed import Condensed, end_rows, known_rows, minimise_rows
+from gradfit.solve.condensed import carried, end_of_counts, end_rows, known_rows, minimise_rows
 from gradfit.solve.lm import LM
 from gradfit.solve.outcome import Outcome
+from gradfit.solve.passes import Columns, Passes, Total, passes_of, scored
+from gradfit.solve.pieces import closed_form_of_rows
 from gradfit.solve.problem import ModelProblem
-from gradfit.solve.separable import closed_form
 from gradfit.starting import Options
 from gradfit.table import Table
 from gradfit.walk import Walk
@@ -88,7 +89,7 @@ class Task:
 
 
 def is_large(data: object) -> bool:
-    """Return whether data are better fitted in pieces: a million rows of arrays, or a large file."""
+    """Return whether data are better fitted in pieces: a million rows of arrays, a large file, or a folder of files."""
     if isinstance(data, Mapping):
         first = next(iter(data.values()), None)
         return isinstance(first, np.ndarray) and first.ndim == 1 and len(first) >= ROWS
@@ -96,7 +97,7 @@ def is_large(data: object) -> bool:
         return data.n >= ROWS and not data.categories
     if isinstance(data, str | os.PathLike) and str(data) != "-":
         path = Path(data)
-        return path.is_file() and path.stat().st_size >= BYTES
+        return path.is_dir() or (path.is_file() and path.stat().st_size >= BYTES)
     return False
 
 
@@ -149,7 +150,13 @@ def fit_large(
     """
     why = _unsuited(task)
     if why:
-        return _refused(why, memory)
+        return _refused(why, data, memory)
+    counts = task.options.loss.counts
+    if counts and task.sigma is not None:
+        raise OptionError(
+            'loss="poisson" takes the precision of counts from the model, so sigma= has no place',
+            remedy="Leave sigma= out",
+        )
     source, wanted_text = _with_sigma(source_of(data), task)
     head = source.head()
     levels = _levels(source, task.coded(head))
@@ -157,10 +164,16 @@ def fit_large(
         head = head.coded(name, levels=known)
     model = task.bind(head)
     if model.graph is None:
-        return _refused(f"{model.text} could not be traced ({model.fallback})", memory)
+        return _refused(f"{model.text} could not be traced ({model.fallback})", data, memory)
     threads = threads or _cores()
     wanted = Wanted(
-        model, task.where, tuple(task.exclude or ()), task.missing == "drop", *wanted_text, levels or None
+        model,
+        task.where,
+        tuple(task.exclude or ()),
+        task.missing == "drop",
+        *wanted_text,
+        levels or None,
+        counts,
     )
     if isinstance(source, Arrays):
         source.release()  # pages of memory maps are not held: the system takes them back when it likes
@@ -176,7 +189,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _refused(why: str, memory: object) -> None:
+def _refused(why: str, data: object, memory: object) -> None:
+    if isinstance(data, str | os.PathLike) and Path(data).is_dir():
+        raise OptionError(
+            f"The files of the folder {data} are read in pieces, but {why}",
+            remedy="Name one file, or read them all and give the columns",
+        )
     if memory is not None:
         raise OptionError(
             f"memory= needs rows that can be taken in pieces, but {why}", remedy="Leave memory= away"
@@ -191,8 +209,6 @@ def _unsuited(task: Task) -> str:
         return 'executor="tensor" holds all of them'
     if np.ndim(task.sigma) == 2:  # pyright: ignore[reportArgumentType]  # anything has a number of axes
         return "sigma= is a covariance"
-    if task.options.loss.counts:
-        return 'loss="poisson" holds all of them'
     return ""
 
 
@@ -314,7 +330,9 @@ def _passes(
     free = None if len(parameters.free) == len(parameters.start) else parameters.free
     kernel = model.kernel("numpy")
     nothing = np.zeros(0)
-    problem = ModelProblem(kernel, [], nothing, None, parameters.start, free, kernel)
+    problem = ModelProblem(
+        kernel, [], nothing, None, parameters.start, free, kernel, counts=facts.tally is not None
+    )
     weighted = facts.weighted or unit != 1.0
     return passes_of(kept, problem, model.graph, weighted=weighted, threads=threads, executor=executor)
 
@@ -325,8 +343,8 @@ def _finished(walk: Walk, passes: Passes, options: Options) -> Outcome:
     settings = options.solver if isinstance(options.solver, LM) else LM()
     if begun.status == "interrupted" or len(parameters.free) == 0:
         return replace(begun, end=None, factor=None)  # they are the sample's
-    if walk.starts.source == "not needed" and not walk.loss.robust:
-        return _solved(passes, begun.parameters)
+    if walk.starts.source == "not needed" and not carried(walk.loss):
+        return closed_form_of_rows(passes, begun.parameters)
     warm = replace(settings, damping=_WARM) if begun.converged else settings
     bounds = (parameters.lower[parameters.free], parameters.upper[parameters.free])
 
@@ -346,18 +364,12 @@ def _finished(walk: Walk, passes: Passes, options: Options) -> Outcome:
     return other if other.converged and not other.loss > outcome.loss else outcome
 
 
-def _solved(passes: Passes, start: Array) -> Outcome:
-    """Return the minimum of a linear problem; where it is ill-conditioned a second solve wins back digits."""
-    problem = Condensed(passes, Loss())
-    outcome = closed_form(problem, start)
-    if not np.isfinite(outcome.loss) or known_rows(outcome) is not None:
-        return outcome
-    again = closed_form(problem, outcome.parameters)
-    return replace(again, evaluations=outcome.evaluations + again.evaluations)
-
-
 def _whole(facts: Facts, passes: Passes, outcome: Outcome, walk: Walk) -> Whole:
     p = outcome.parameters
+    if walk.loss.counts:
+        r, J, deviance = end_of_counts(passes, p)
+        chi2 = sum(passes.mapped(lambda columns: _pearson(passes, columns, p)))
+        return Whole(facts, passes, r, J, deviance, chi2=chi2)
     r, J = (None if walk.loss.robust else known_rows(outcome)) or end_rows(passes, p)
     rss = float(r @ r)
     if not walk.loss.robust:
@@ -377,23 +389,30 @@ def _psi(passes: Passes, columns: Columns, parameters: Array, loss: Loss) -> Arr
     return out
 
 
+def _pearson(passes: Passes, columns: Columns, parameters: Array) -> float:
+    """Return Pearson's chi-square of some counts."""
+    return sum(float(r @ r) for _, r, _ in (scored(part, parameters) for part in passes.over(columns)))
+
+
 def _not_finite(model: BoundModel, facts: Facts, passes: Passes, outcome: Outcome) -> str:
     """Return the sentence that names values at which the model is not finite."""
     whole = passes.problem.whole(outcome.parameters)
     at = ", ".join(
         f"{name} = {value:.6g}" for name, value in zip(model.parameters, whole.tolist(), strict=True)
     )
-    where = "somewhere"
+    where, counts = "somewhere", facts.tally is not None
     for part in passes.rows.parts():
         columns = part()
         inputs = columns[: len(model.inputs)]
-        bad = np.flatnonzero(~np.isfinite(passes.problem.model.value(inputs or [columns[0]], whole)))
+        value = passes.problem.model.value(inputs or [columns[0]], whole)
+        bad = np.flatnonzero(~(np.isfinite(value) & (value > 0)) if counts else ~np.isfinite(value))
         if len(bad):
             where = "where " + ", ".join(
                 f"{n} = {c[bad[0]]:.6g}" for n, c in zip(model.inputs, inputs, strict=True)
             )
             break
-    return f"{model.text} is not finite {where} at {at}, which fit a sample of {count(facts.sample.n, 'row')}"
+    what = "is not above zero, as the mean of a count must be," if counts else "is not finite"
+    return f"{model.text} {what} {where} at {at}, which fit a sample of {count(facts.sample.n, 'row')}"
 
 
 def _said(facts: Facts, outcome: Outcome, first: int, walk: Walk) -> tuple[str, ...]:

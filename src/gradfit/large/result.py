@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from gradfit.diagnose import Diagnosis, Evidence, diagnose
 from gradfit.evidence import evidence_of, worth_another_look
-from gradfit.large.passes import Passes
 from gradfit.large.rows import Facts
 from gradfit.loss import Loss
 from gradfit.result import FitResult
 from gradfit.solve.factor import factorise
+from gradfit.solve.passes import Passes
 from gradfit.starting import Options, searched
 from gradfit.uncertainty import Uncertainty, uncertainty
 
@@ -34,9 +34,11 @@ class Whole:
     residuals, jacobian : (k + 1,), (k + 1, k)
         With the same sums of squares and products as the weighted ones of all rows.
     rss : float
-        Sum of squared weighted residuals.
+        Sum of squared weighted residuals; the deviance of counts.
     psi : tuple of float
         For a robust loss the sums of psi², psi' and psi'² over all rows.
+    chi2 : float
+        Pearson's, of counts.
     """
 
     facts: Facts
@@ -45,6 +47,7 @@ class Whole:
     jacobian: Array
     rss: float
     psi: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    chi2: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +104,7 @@ class LargeResult(FitResult):
 
     @cached_property
     def rss(self) -> float:
-        """Weighted residual sum of squares."""
+        """Weighted residual sum of squares; of counts the deviance."""
         return self._all.rss / self._unit / self._unit
 
     @property
@@ -116,15 +119,25 @@ class LargeResult(FitResult):
         return float(np.sqrt(self._all.rss / self.dof)) / self._unit if self.dof > 0 else nan
 
     @cached_property
+    def dispersion(self) -> float:
+        """Variance of the residuals over the one that is taken for true, per degree of freedom."""
+        if self._all.facts.tally is None:
+            return self.reduced_chi2
+        return self._all.chi2 / self.dof if self.dof > 0 else nan
+
+    @cached_property
     def r2(self) -> float:
-        """Share of the weighted variance of the response that the model explains."""
-        total = self._all.facts.spread.squares
+        """Share of the weighted variance of the response that the model explains; of counts the share of the deviance."""
+        tally = self._all.facts.tally
+        total = self._all.facts.spread.squares if tally is None else tally.deviance
         return 1 - self.rss / total if 0 < total < inf else nan
 
     @cached_property
     def log_likelihood(self) -> float:
-        """Logarithm of the normal likelihood at the fit, with its constants."""
-        log_sigma, n = self._all.facts.log_sigma, self.n
+        """Logarithm of the likelihood at the fit, with its constants: of normal residuals, or of Poisson counts."""
+        log_sigma, n, tally = self._all.facts.log_sigma, self.n, self._all.facts.tally
+        if tally is not None:
+            return tally.likelihood - 0.5 * self.rss
         if self.data.absolute:
             return -0.5 * (self.rss + n * float(np.log(2 * np.pi))) - log_sigma
         log_rss = float(np.log(self.rss)) if self.rss > 0 else -inf
@@ -169,5 +182,6 @@ class LargeResult(FitResult):
         J = evidence.jacobian[:, moving]
         change = J @ factorise(J, -evidence.residuals).newton_step()
         sigma = 1.0 if self.data.sigma is None else self.data.sigma
+        sigma = sigma * np.sqrt(evidence.fitted) if self.data.counts else sigma
         fitted = evidence.fitted + change * sigma / self.data.unit
         return replace(evidence, residuals=evidence.residuals - change, fitted=fitted)

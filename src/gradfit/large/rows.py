@@ -1,23 +1,22 @@
 """The rows of a large fit as numbers: filtered, transformed, checked, and kept where every pass finds them again."""
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import DataError, FormulaError
 from gradfit.formula import parse_expression
-from gradfit.large.passes import PIECE, Columns, Part, Total, in_order
+from gradfit.large.counts import Tally, as_counts, noted
+from gradfit.large.keeping import Kept, Memory, Scratch, Views
 from gradfit.large.sources import Arrays, Source
 from gradfit.model import BoundModel
 from gradfit.notation import count
 from gradfit.prepare import Data, assemble, attached
+from gradfit.solve.passes import PIECE, Columns, Part, Total, in_order
 from gradfit.table import Table
 
 Array = NDArray[np.float64]
@@ -44,6 +43,8 @@ class Wanted:
         Column or expression of standard deviations or weights.
     levels : mapping of str to tuple of str
         Of text columns that stand for codes.
+    counts : bool
+        Whether the response counts events.
     """
 
     model: BoundModel
@@ -53,6 +54,7 @@ class Wanted:
     sigma: str | None = None
     weights: str | None = None
     levels: Mapping[str, tuple[str, ...]] | None = None
+    counts: bool = False
 
     def columns(self, known: Sequence[str]) -> tuple[str, ...]:
         """Return the columns that are read, of those there are."""
@@ -95,6 +97,7 @@ class Wanted:
         data = assemble(
             table, self.model, missing="error", n_read=read, sigma_from=self.sigma or self.weights or ""
         )
+        data = as_counts(data) if self.counts else data
         return data, read - chosen, chosen - data.n
 
     def _finite(self, table: Table) -> NDArray[np.bool_]:
@@ -118,114 +121,6 @@ def _condition(table: Table, where: str) -> NDArray[np.bool_]:
     if mask.dtype != bool:
         raise FormulaError(f"where={where!r} is not a condition", remedy="Compare, as in dose > 0")
     return np.broadcast_to(mask, (table.n,))
-
-
-# ---------------------------------------------------------------------------- where the numbers are kept
-
-
-class Kept(Protocol):
-    """Columns of numbers, part after part."""
-
-    def parts(self) -> Iterator[Part]:
-        """Return them."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Views:
-    """Arrays that hold the numbers already, of whatever type."""
-
-    source: Arrays
-    columns: Sequence[NDArray[Any]]
-    release: bool = False
-
-    def parts(self) -> Iterator[Part]:
-        """Return them as they lie."""
-        for nth, start in enumerate(range(0, len(self.columns[-1]), PIECE)):
-            if self.release and nth % 8 == 0:
-                self.source.check()
-                self.source.release()
-            yield partial(self._cut, start)
-
-    def _cut(self, start: int) -> Columns:
-        return [c[start : start + PIECE] for c in self.columns]
-
-
-class Memory:
-    """Parts in memory."""
-
-    def __init__(self) -> None:
-        self._parts: list[Columns] = []
-        self.bytes = 0
-
-    def add(self, columns: Columns) -> None:
-        """Keep one more."""
-        self._parts.append(columns)
-        self.bytes += sum(c.nbytes for c in columns)
-
-    def parts(self) -> Iterator[Part]:
-        """Return them."""
-        for columns in self._parts:
-            yield partial(list, columns)
-
-
-class Scratch:
-    """Parts in a nameless file, which is gone with the process, however that ends."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as this does
-        self._places: list[tuple[int, int, int]] = []  # offset, columns, rows
-
-    def add(self, columns: Columns) -> None:
-        """Keep one more.
-
-        Raises
-        ------
-        DataError
-            If the disk is full.
-        """
-        self._places.append((self._file.tell(), len(columns), len(columns[0])))
-        try:
-            for column in columns:
-                self._file.write(np.ascontiguousarray(column).data)
-            self._file.flush()
-        except OSError as error:
-            raise DataError(
-                f"The numbers read so far do not fit into {tempfile.gettempdir()} ({error.strerror})",
-                remedy="Name another folder in TMPDIR, or give more memory=",
-            ) from None
-
-    def parts(self) -> Iterator[Part]:
-        """Return them, read when they are asked for."""
-        for place in self._places:
-            yield partial(self._read, *place)
-
-    def _read(self, offset: int, width: int, rows: int) -> Columns:
-        held = np.empty((width, rows))
-        done = os.preadv(self._file.fileno(), [held.data], offset)
-        if done != held.nbytes:
-            raise DataError("The scratch file of this fit was cut short", remedy="Fit again")
-        return list(held)
-
-
-@dataclass(frozen=True, eq=False)
-class Scaled:
-    """Parts whose residuals are multiplied by a power of two, so that squares of extreme responses stay in range."""
-
-    kept: Kept
-    unit: float
-    weighted: bool
-
-    def parts(self) -> Iterator[Part]:
-        """Return them with the factor in their weights."""
-        for part in self.kept.parts():
-            yield partial(self._scaled, part)
-
-    def _scaled(self, part: Part) -> Columns:
-        columns = part()
-        if self.weighted:
-            return [*columns[:-1], columns[-1] * self.unit]
-        return [*columns, np.full(len(columns[0]), self.unit)]
 
 
 # ---------------------------------------------------------------------------- one look at everything
@@ -305,6 +200,8 @@ class Facts:
         How the response varies.
     where : str
         Where the numbers are, for the result's own words.
+    tally : Tally, optional
+        What is known of counts.
     """
 
     sample: Data
@@ -314,6 +211,7 @@ class Facts:
     log_sigma: float
     spread: Spread
     where: str
+    tally: Tally | None = None
 
 
 class _Gathered:
@@ -388,7 +286,7 @@ def looked_at(source: Source, wanted: Wanted, head: Table, *, room: float, seed:
     names = wanted.columns(head.names)
     kept: Memory | Scratch = Memory()
     gathered = _Gathered(seed)
-    n_read, unchosen, lost, log_sigma, spread = 0, 0, 0, Total(), Spread()
+    n_read, unchosen, lost, log_sigma, spread, tally = 0, 0, 0, Total(), Spread(), Tally()
     for table in source.tables(names, head.origins):
         data, left, without = wanted.numbers(replace(table, notes=()))
         n_read, unchosen, lost = n_read + table.n, unchosen + left, lost + without
@@ -398,7 +296,9 @@ def looked_at(source: Source, wanted: Wanted, head: Table, *, room: float, seed:
         if data.sigma is not None:
             columns.append(1 / data.sigma)
             log_sigma.add(float(np.sum(np.log(data.sigma))))
-        spread = spread.joined(Spread.of(data.y, None if data.sigma is None else columns[-1]))
+        weight = None if data.sigma is None else columns[-1]
+        spread = spread.joined(Spread.of(data.y, weight))
+        tally = tally.joined(Tally.of(data.y, weight)) if wanted.counts else tally
         gathered.add(data)
         if isinstance(kept, Memory) and kept.bytes + sum(c.nbytes for c in columns) > room:
             kept = _moved(kept)
@@ -412,7 +312,12 @@ def looked_at(source: Source, wanted: Wanted, head: Table, *, room: float, seed:
     )
     n = n_read - unchosen - lost
     where = "kept in memory" if isinstance(kept, Memory) else "kept in a scratch file"
-    return Facts(sample, n, kept, sample.sigma is not None, float(log_sigma.value()), spread, where)
+    facts = Facts(sample, n, kept, sample.sigma is not None, float(log_sigma.value()), spread, where)
+    return _of_counts(facts, tally) if wanted.counts else facts
+
+
+def _of_counts(facts: Facts, tally: Tally) -> Facts:
+    return replace(facts, sample=noted(facts.sample, tally, facts.n), tally=tally)
 
 
 def _moved(kept: Memory) -> Scratch:
@@ -454,30 +359,39 @@ def views(
     places = np.minimum(starts + np.random.default_rng(seed).integers(0, stride, len(starts)), n - 1)
     edges = np.searchsorted(places, np.arange(0, n + PIECE, PIECE))
     within = [places[low:high] % PIECE for low, high in pairwise(edges.tolist())]
-    looks = (partial(_looked, part, chosen) for part, chosen in zip(kept.parts(), within, strict=False))
-    spread, sample = Spread(), list[Columns]()
+    looks = (
+        partial(_looked, part, chosen, counts=wanted.counts)
+        for part, chosen in zip(kept.parts(), within, strict=False)
+    )
+    spread, tally, sample = Spread(), Tally(), list[Columns]()
     for look in in_order(lambda look: look(), looks, threads):
         if look is None:
             return None  # something is no number: looked at row by row
-        spread = spread.joined(look[0])
-        sample.append(look[1])
+        spread, tally = spread.joined(look[0]), tally.joined(look[1])
+        sample.append(look[2])
     numbers = [np.concatenate(parts) for parts in zip(*sample, strict=True)]
     table = replace(
         head, columns=dict(zip(names, numbers, strict=True)), rows=places + 1, shape=None, seen={}
     )
     data = assemble(table, wanted.model, missing="error", n_read=n)
-    return Facts(data, n, kept, False, 0.0, spread, "read where they lie")
+    facts = Facts(
+        as_counts(data) if wanted.counts else data, n, kept, False, 0.0, spread, "read where they lie"
+    )
+    return _of_counts(facts, tally) if wanted.counts else facts
 
 
-def _looked(part: Part, chosen: NDArray[np.int64]) -> tuple[Spread, Columns] | None:
-    """Return how the response of a part varies, and some of its rows; None where something is no number."""
+def _looked(part: Part, chosen: NDArray[np.int64], *, counts: bool) -> tuple[Spread, Tally, Columns] | None:
+    """Return how the response of a part varies, and some of its rows; None where something is no number, or no count."""
     columns = part()
     *inputs, y = columns
-    spread, total = Spread(), 0.0
+    spread, tally, total, least = Spread(), Tally(), 0.0, 0.0
     with np.errstate(all="ignore"):
         for start in range(0, len(y), _CACHED):
             near = slice(start, start + _CACHED)
-            spread = spread.joined(Spread.of(np.asarray(y[near], dtype=np.float64), None))
+            observed = np.asarray(y[near], dtype=np.float64)
+            spread = spread.joined(Spread.of(observed, None))
             total += sum(float(np.add.reduce(c[near], dtype=np.float64)) for c in inputs)
-    fine = np.isfinite(spread.squares) and np.isfinite(total)
-    return (spread, [np.asarray(c[chosen], dtype=np.float64) for c in columns]) if fine else None
+            if counts:
+                tally, least = tally.joined(Tally.of(observed, None)), min(least, float(observed.min()))
+    fine = np.isfinite(spread.squares) and np.isfinite(total) and least >= 0
+    return (spread, tally, [np.asarray(c[chosen], dtype=np.float64) for c in columns]) if fine else None

@@ -11,6 +11,7 @@ from gradfit.errors import DataError, OptionError
 from gradfit.formula import parse
 from gradfit.library import MODELS
 from gradfit.loss import Loss
+from gradfit.many.executors import DTYPES
 from gradfit.many.groups import grouped
 from gradfit.many.rows import Source, even_places
 from gradfit.many.stack import Stack, stacked
@@ -54,7 +55,9 @@ class Spread:
         return self.weights if self.sigma is None else self.sigma
 
 
-def checked(missing: str, max_iterations: int, seed: int, threads: int | None) -> None:
+def checked(
+    missing: str, max_iterations: int, seed: int, threads: int | None, *, dtype: str = "float64"
+) -> None:
     """Return when these options make sense.
 
     Raises
@@ -65,6 +68,10 @@ def checked(missing: str, max_iterations: int, seed: int, threads: int | None) -
     if missing not in ("drop", "error"):
         raise OptionError(
             f"missing={missing!r} is not an option", remedy='Use missing="drop" or missing="error"'
+        )
+    if dtype not in DTYPES:
+        raise OptionError(
+            f"dtype={dtype!r} is not an option", remedy='Use dtype="float64" or dtype="float32"'
         )
     least = {"max_iterations": (max_iterations, 1), "seed": (seed, 0), "threads": (threads, 1)}
     for name, (value, low) in least.items():

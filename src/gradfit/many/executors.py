@@ -25,7 +25,7 @@ OF_GRAPHS: Mapping[str, str] = {
 EXECUTORS = ("auto", "numpy", *OF_GRAPHS)
 COMPILING = 200_000  # points of all fits: NumPy takes about as long for them as the compiler for the model
 _PLAIN = np.int8(2)  # no weights: code that multiplies by 1 rounds elsewhere
-_DTYPES = ("float64", "float32")
+DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Executor:
             )
         solve = partial(
             import_module(OF_GRAPHS[self.kind]).solve, self.graph,
-            free=free, lower=lower, upper=upper, settings=settings, **self._where,
+            free=free, lower=lower, upper=upper, settings=settings, **self._where(settings.dtype),
         )  # fmt: skip
         kind = _kinds(batch, starts[:, free])
         if (kind == kind[0]).all():
@@ -87,13 +87,14 @@ class Executor:
             ends.put(which, solve(rows, starts[which], loss=loss.rows(which)))
         return ends
 
-    @property
-    def _where(self) -> dict[str, Any]:
-        """The device and the precision that were asked for."""
+    def _where(self, dtype: str) -> dict[str, Any]:
+        """Return the device and the precision that were asked of torch."""
         asked = self.name.split(":")[1:]
-        precision = [word for word in asked if word in _DTYPES]
-        device = ":".join(word for word in asked if word not in _DTYPES)
-        return ({"device": device} if device else {}) | ({"dtype": precision[0]} if precision else {})
+        precision = [word for word in asked if word in DTYPES]
+        device = ":".join(word for word in asked if word not in DTYPES)
+        if self.kind != "tensor":
+            return {}
+        return ({"device": device} if device else {}) | {"dtype": precision[0] if precision else dtype}
 
 
 def _kinds(batch: Batch, starts: Array) -> "np.typing.NDArray[np.int8]":

@@ -38,6 +38,7 @@ def fit_many(  # noqa: PLR0913  the public call lists its options by name
     where: str | None = None,
     missing: str = "drop",
     executor: str = "auto",
+    dtype: str = "float64",
     level: float = 0.95,
     max_iterations: int = 200,
     seed: int = 0,
@@ -78,7 +79,11 @@ def fit_many(  # noqa: PLR0913  the public call lists its options by name
     missing : {"drop", "error"}
         Points without a number are left out of their fit and counted, or refused.
     executor : str
-        "auto", or what is to run it.
+        "auto": machine code where there is work enough to compile for, else NumPy; `how` of the result says why. Or one of
+        "numpy", "native", "tensor", "tensor:cuda".
+    dtype : {"float64", "float32"}
+        Of the numbers in machine code, or of the model in torch. With float32 a fit takes about two thirds of the time, and
+        its parameters lie within 0.005 standard errors; fits that need more digits are made in float64.
     level : float
         Of intervals.
     max_iterations : int
@@ -102,7 +107,7 @@ def fit_many(  # noqa: PLR0913  the public call lists its options by name
     ([2.0, 3.0], ['converged', 'converged'])
     """
     began = time.perf_counter()
-    checked(missing, max_iterations, seed, threads)
+    checked(missing, max_iterations, seed, threads, dtype=dtype)
     spread = Spread(sigma, weights)
     cost, counts = cost_of(loss, spread)
     source = source_of(model, data, by=by, axis=axis, response=response, spread=spread, where=where)
@@ -115,7 +120,7 @@ def fit_many(  # noqa: PLR0913  the public call lists its options by name
         starts[:, bound.parameters.index(parameter)] = values
     task = Task(
         source=source, model=bound, parameters=parameters, starts=starts, loss=cost, counts=counts, executor=executor,
-        settings=Settings(max_iterations=max_iterations, absolute=spread.absolute, threads=threads),
+        settings=Settings(max_iterations=max_iterations, absolute=spread.absolute, threads=threads, dtype=dtype),
         drop=missing == "drop", seed=seed, library=library_name(model),
     )  # fmt: skip
     ends, dropped = task.run()

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import polars
 from gradfit.errors import DataError
+from gradfit.many.memory import foresee
 from gradfit.many.rows import BLOCK, Array, Block, Indices, Raw, cleaned, even_places
 from gradfit.model import BoundModel
+from gradfit.notation import count
 from gradfit.table import Table
 
 SAMPLE = 2_000  # rows looked at to learn what is what
+SORTING = 32.0  # bytes a row, at most, while rows out of order are put into groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,6 +235,7 @@ def grouped(
     """
     names = (by,) if isinstance(by, str) else tuple(by)
     table.require(names)
+    foresee(f"{count(table.n, 'row')} in groups", SORTING * table.n)
     if not names:
         raise DataError("by= names no column", remedy=f"Columns: {', '.join(table.names)}")
     known = np.ones(table.n, dtype=bool)

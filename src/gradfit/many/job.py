@@ -41,6 +41,7 @@ class Job:
     where: str | None = None
     missing: str = "drop"
     executor: str = "auto"
+    dtype: str = "float64"
     max_iterations: int = 200
     seed: int = 0
     threads: int | None = None
@@ -56,7 +57,7 @@ class Job:
         """What decides the results; not how many threads make them."""
         names = (
             "model", "by", "axis", "response", "start", "bounds", "fixed", "sigma", "weights", "loss", "where", "missing",
-            "executor", "max_iterations", "seed", "sheet",
+            "executor", "dtype", "max_iterations", "seed", "sheet",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -10,6 +10,9 @@ from gradfit.many.rows import Array, Block
 from gradfit.solve.batch import Batch, Ends
 
 MOST = 20_000  # fits that are tried again: seconds where each takes all its steps
+NUMBERS = (
+    20_000_000  # of their responses, which are held until then: 160 MB, and as much for an input of their own
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Part:
 
 @dataclass(eq=False)  # parts come in while the other fits are made
 class Lost:
-    """The failed fits of a call. Of more than MOST those with the lowest numbers are kept, in whatever order they come."""
+    """The failed fits of a call. Of more than there is room for, those with the lowest numbers are kept, in whatever order they come."""
 
     parts: list[Part] = field(default_factory=list[Part])
     count: int = 0
@@ -48,20 +51,30 @@ class Lost:
         with self._lock:
             self.count += len(part.block)
             self.parts.append(part)
-            if sum(len(p.block) for p in self.parts) > 2 * MOST:
+            if self.kept > 2 * MOST or sum(p.block.batch.y.size for p in self.parts) > 2 * NUMBERS:
                 self._prune()
 
+    @property
+    def kept(self) -> int:
+        """How many there are still."""
+        return sum(len(p.block) for p in self.parts)
+
     def _prune(self) -> None:
-        if sum(len(p.block) for p in self.parts) <= MOST:
+        fits = np.concatenate([p.block.fits for p in self.parts])
+        sizes = np.concatenate([np.full(len(p.block), p.block.batch.y.shape[1]) for p in self.parts])
+        order = np.argsort(fits)
+        room = int(np.searchsorted(np.cumsum(sizes[order]), NUMBERS, side="right"))
+        room = min(max(room, 1), MOST)
+        if len(fits) <= room:
             return
-        fits = np.sort(np.concatenate([p.block.fits for p in self.parts]))
-        last = fits[MOST - 1]
+        last = fits[order[room - 1]]
         kept = [p.rows(np.flatnonzero(p.block.fits <= last)) for p in self.parts]
         self.parts = [p for p in kept if len(p.block)]
 
     def together(self) -> Iterator[Part]:
         """Return all of them, those of one length in one part, in the order of their numbers."""
-        self._prune()
+        if self.parts:
+            self._prune()
         for length in sorted({p.block.batch.y.shape[1] for p in self.parts}):
             alike = [p for p in self.parts if p.block.batch.y.shape[1] == length]
             whole = _joined(alike)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gradfit.errors import DataError
-from gradfit.notation import count, fixed
+from gradfit.notation import fixed
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 0.95  # of what is there
@@ -41,8 +41,8 @@ def _of_group(folder: Path) -> float:
         return float("inf")
 
 
-def foresee(fits: int, needed: float) -> None:
-    """Return when that many bytes can be had.
+def foresee(what: str, needed: float, *, one: bool = False) -> None:
+    """Return when that many bytes can be had for `what`, which is one thing or several.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def foresee(fits: int, needed: float) -> None:
     left = _SPARE * free_bytes()
     if needed > left:
         raise DataError(
-            f"{count(fits, 'fit')} {'needs' if fits == 1 else 'need'} about {_size(needed)} of memory, and {_size(left)} are left",
+            f"{what} {'needs' if one else 'need'} about {_size(needed)} of memory, and {_size(left)} are left",
             remedy="Fit fewer at once, or let `gradfit many` read, fit and write them in portions",
         )
 

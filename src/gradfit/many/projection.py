@@ -14,7 +14,9 @@ from gradfit.model import BoundModel
 from gradfit.prepare import Parameters
 from gradfit.solve.batch import Kernel
 
-_ROWS = 128  # fits in one product, filled up with zeros: a fit's bits do not depend on the number of fits
+_PRODUCT = (
+    800_000  # multiplications of one product: more are worth threads to BLAS, and these fits have theirs
+)
 _MOST = 4_000_000  # numbers in the columns of all starts
 _RANK = 1e-10  # of a column's length, below which what is left of it beside the others is rounding
 
@@ -45,31 +47,43 @@ class Projection:
 
         They are known to rounding of the response's own squares.
         """
-        c, width, n = self.columns.shape
-        same = [bool((self.columns[:, j] == self.columns[:1, j]).all()) for j in range(width)]
-        matrices = [np.ascontiguousarray(self.columns[: 1 if one else c, j].T) for j, one in enumerate(same)]
-        seen = [np.einsum("cn,cn->c", self.columns[:, j], self.rest) for j in range(width)]
-        bare, turned = not self.rest.any(), np.ascontiguousarray(self.rest.T)
-        own = np.einsum("cn,cn->c", self.rest, self.rest)
-        rows, left = np.zeros((_ROWS, n)), np.empty((_ROWS, c))
-        best, lowest = np.empty(len(y), dtype=np.int64), np.empty(len(y))
-        for first in range(0, len(y), _ROWS):
-            part = y[first : first + _ROWS]
+        fine = np.flatnonzero(self.usable)
+        best, lowest = np.zeros(len(y), dtype=np.int64), np.full(len(y), np.inf)
+        if not len(fine):
+            return best, lowest
+        c, n = len(fine), y.shape[1]
+        matrices, seen = self._matrices(fine)
+        bare, turned = not self.rest[fine].any(), np.ascontiguousarray(self.rest[fine].T)
+        own = np.einsum("cn,cn->c", self.rest[fine], self.rest[fine])
+        # filled up with zeros, so that the bits of a fit do not depend on the number of fits
+        size = int(np.clip(_PRODUCT // (n * c), 32, 2048))
+        rows, left, explained = np.zeros((size, n)), np.empty((size, c)), np.empty((size, c))
+        for first in range(0, len(y), size):
+            part = y[first : first + size]
             rows[: len(part)] = part if self.weight is None else part * self.weight
             rows[len(part) :] = 0.0
             left[:] = np.einsum("mn,mn->m", rows, rows)[:, None]
             if not bare:
                 left += own - 2 * (rows @ turned)
             for matrix, known in zip(matrices, seen, strict=True):
-                explained = rows @ matrix
-                if not bare:
-                    explained = explained - known
-                left -= np.square(explained, out=explained)
-            left[:, ~self.usable] = np.inf
-            which = np.argmin(left[: len(part)], axis=1)
-            best[first : first + _ROWS] = which
-            lowest[first : first + _ROWS] = left[np.arange(len(part)), which]
+                by = np.matmul(rows, matrix, out=explained[:, : matrix.shape[1]])
+                by = by if bare else by - known
+                left -= np.square(by, out=by)
+            which = np.argmin(left, axis=1)[: len(part)]
+            best[first : first + size] = fine[which]
+            lowest[first : first + size] = left[np.arange(len(part)), which]
         return best, np.maximum(lowest, 0.0)
+
+    def _matrices(self, fine: Indices) -> tuple[list[Array], list[Array]]:
+        """Return for each linear parameter its columns (n, c), or (n, 1) where all starts share them, and their share of the rest."""
+        matrices: list[Array] = []
+        seen: list[Array] = []
+        for j in range(self.columns.shape[1]):
+            columns = self.columns[fine, j]
+            shared = (columns == columns[:1]).all()
+            matrices.append(np.ascontiguousarray((columns[:1] if shared else columns).T))
+            seen.append(np.einsum("cn,cn->c", columns, self.rest[fine]))
+        return matrices, seen
 
 
 def projection(

@@ -1,6 +1,5 @@
 """All fits of one call, block by block: start values, the executor, and a second pass for those that failed."""
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,10 @@ import numpy as np
 from gradfit.kernel import Kernel as ColumnKernel
 from gradfit.loss import Loss
 from gradfit.many.executors import chosen
-from gradfit.many.lost import MOST, Lost, Part
+from gradfit.many.lost import Lost, Part
 from gradfit.many.memory import foresee
 from gradfit.many.rows import BLOCK, Array, Block, Indices, Source
+from gradfit.many.searching import Candidates, candidates
 from gradfit.many.second import (
     alone,
     better,
@@ -23,19 +23,20 @@ from gradfit.many.second import (
     failed,
     missing_much,
     neighbours,
-    single,
     without_effect,
     worth_care,
 )
 from gradfit.many.solving import Solver
-from gradfit.many.starts import Candidates, best_start, candidates, guessed, linear_parameters
+from gradfit.many.starts import best_start, guessed, linear_parameters
 from gradfit.model import BoundModel
 from gradfit.notation import count, fixed
 from gradfit.prepare import Parameters
 from gradfit.solve.batch import SINGULAR, Cost, Ends, Kernel, Settings
-from gradfit.solve.problem import ModelProblem
+from gradfit.solve.lockstep_native import cores
 
 CARE = 200  # fits that are made one by one: a second or two
+COMPANY = 1_000  # fits at least that take their start from each other
+NEWS = 0.01  # of the fits of a block, with a new answer: the others look once more
 TURN = 400_000  # numbers of the response that one thread takes at a time
 
 
@@ -109,6 +110,8 @@ class Task:
         )
         if self.executor_used.why:
             self.how.append(self.executor_used.why)
+        if self.settings.dtype == "float32" and self.executor_used.kind == "numpy":
+            self.how.append("dtype=float32 is for machine code and torch: numpy computes in float64")
 
     def run(self) -> tuple[Ends, Indices]:
         """Return where all fits ended, and how many points of each were dropped.
@@ -119,7 +122,7 @@ class Task:
             If memory will not do.
         """
         m, k = prod(self.source.shape), len(self.model.parameters)
-        foresee(m, self._bytes(m, k))
+        foresee(count(m, "fit"), self._bytes(m, k), one=m == 1)
         ends, dropped, lost = Ends.blank(m, k), np.zeros(m, dtype=np.int64), Lost()
         self._look_for_starts()
         threads = self._threads
@@ -138,11 +141,7 @@ class Task:
         """How many blocks are made at a time; few points are left to the executor's own threads."""
         if self.executor_used.kind != "native" or self.source.total < 2 * TURN:
             return 1
-        return (
-            self.settings.threads or len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        return self.settings.threads or cores()
 
     def _bytes(self, m: int, k: int) -> float:
         """Return what is needed beside the data: results, start values as they are used, and the blocks under way."""
@@ -152,12 +151,12 @@ class Task:
         return m * (16.0 * k + 40.0) + gathered + 4.0 * block
 
     def _turns(self) -> Iterator[Block]:
-        """Return blocks as threads take them; smaller ones where no fit looks at others, which also stay in the cache."""
+        """Return blocks as threads take them: small ones, which stay in the cache, and of enough fits to learn from."""
         for block in _by_weight(self.source.blocks(self.model, drop=self.drop)):
-            if self.found is not None or self.executor_used.kind != "native":
+            if self.executor_used.kind != "native":
                 yield block
                 continue
-            step = max(1, TURN // block.batch.y.shape[1])
+            step = max(1, TURN // block.batch.y.shape[1], COMPANY if self.unknown else 1)
             for first in range(0, len(block), step):
                 yield block.part(slice(first, first + step))
 
@@ -176,18 +175,19 @@ class Task:
             self.how.append("Start values are the library model's own guess")
             return
         self.found = candidates(
-            self.source, self.model, self.parameters, self._problem, starts=self.starts, seed=self.seed
+            self.source, self.model, self.solver, starts=self.starts, executor=self._searching, seed=self.seed
         )
+        few = len(self.found.values)
+        best = "its answer" if few == 1 else f"the best of {count(few, 'different answer')}"
         self.how.append(
-            f"Start values were searched on {count(self.found.searched, 'fit')}; each fit began at the best of the "
-            f"{count(len(self.found.values), 'different answer')}"
+            f"Start values were searched on {count(self.found.searched, 'fit')}; each fit began at {best}"
         )
 
-    def _problem(self, fit: int) -> ModelProblem | None:
-        """Return one fit's residuals for the search; None where it has too few points."""
-        batch, free = self.source.one(fit, self.model).batch, self.parameters.free
-        problem = single(self.model.kernel("numpy"), batch, 0, template=self.starts[fit], free=free)
-        return problem if len(problem.y) > len(free) else None
+    @property
+    def _searching(self) -> str:
+        """What evaluates the draws of a search: machine code where these fits have it, else as in a single fit."""
+        used = self.executor_used.kind
+        return used if used == "native" or self.executor == "numpy" else "auto"
 
     def _starts(self, block: Block) -> Array:
         starts = self.starts[block.place]
@@ -219,17 +219,23 @@ class Task:
         """Begin fits again that failed or miss much, from each answer of the search and from other fits' answers."""
         given = self.starts[block.place]
         for option in [] if self.found is None else self.found.values:
-            _try(solver, block, failed(ends), np.where(np.isnan(given), option, given), ends)
+            which = failed(ends)
+            if not len(which):
+                break
+            _try(solver, block, which, np.where(np.isnan(given), option, given), ends)
         for _ in range(2):
-            which = missing_much(block, ends, len(self.parameters.free))
+            which, accepted = missing_much(block, ends, len(self.parameters.free))
             which, better_starts = neighbours(
-                self.kernel, block, ends, given, which=which, linear=self.linear, parameters=self.parameters
-            )
+                self.kernel, block, ends, given,
+                which=which, accepted=accepted, linear=self.linear, parameters=self.parameters,
+            )  # fmt: skip
             if not len(which):
                 return
             given_again = given.copy()
             given_again[which] = better_starts
             _try(solver, block, which, given_again, ends)
+            if len(which) < NEWS * len(block):
+                return
 
     def _judge_constant(self, block: Block, ends: Ends) -> None:
         """Call fits of a constant response singular where parameters do nothing there."""
@@ -243,21 +249,20 @@ class Task:
     # ------------------------------------------------------------------ those that failed
 
     def _again(self, lost: Lost, ends: Ends) -> None:
-        """Make failed fits in NumPy, then with the linear parameters solved at the start, then with the careful solver."""
-        if lost.count > MOST:
+        """Make failed fits with the linear parameters solved at the start, then in NumPy, then with the careful solver."""
+        left, parts = CARE, list(lost.together())
+        if lost.count > lost.kept:
             self.how.append(
-                f"Of {fixed(lost.count, 0)} fits that failed, the first {fixed(MOST, 0)} were tried again"
+                f"Of {fixed(lost.count, 0)} fits that failed, the first {fixed(lost.kept, 0)} were tried again"
             )
-        left = CARE
-        for part in lost.together():
+        for part in parts:
             block, starts, again = part.block, part.starts, part.ends
-            solver, every = self.solver.plain, np.arange(len(block))
-            if self.executor_used.kind != "numpy":
-                _try(solver, block, every, starts, again)
             if len(self.linear) and not np.isnan(starts[:, self.linear]).all():
                 apart = starts.copy()
                 apart[:, self.linear] = np.nan
-                _try(solver, block, failed(again), apart, again)
+                _try(self.solver, block, np.arange(len(block)), apart, again)
+            if self.executor_used.kind != "numpy":
+                _try(self.solver.plain, block, failed(again), starts, again)
             if not self.counts and (not self.loss.robust or self.loss.scale is not None):
                 left -= self._carefully(part, left)
             self._judge_constant(block, again)

@@ -30,6 +30,7 @@ from gradfit.uncertainty import RANK, uncertainty
 
 ACCEPTED = 48  # accepted answers that are tried on fits which miss their points by much
 MUCH = 2.0  # times the median, of what is missed
+APART = 50  # steps with the linear parameters apart, which only look for the way
 SAME = 1e-14  # range of a response, relative to its size, that is rounding
 
 
@@ -70,11 +71,14 @@ def _same(a: Array, b: Array, within: float) -> NDArray[np.bool_]:
 def spread_out(block: Block) -> Array:
     """Return the weighted squares (m,) of each response around its mean."""
     y = block.batch.y
-    weight = np.ones_like(y) if block.batch.weight is None else np.broadcast_to(block.batch.weight, y.shape)
-    top = np.max(weight, axis=1, initial=0.0, keepdims=True)
-    top = np.where(top > 0, top, 1.0)
-    weight, y = weight / top, y * top  # a response of 1e250 comes with weights of 1e-250
     with np.errstate(all="ignore"):
+        if block.batch.weight is None:
+            off = y - y.mean(axis=1, keepdims=True)
+            return dots(off, off)
+        weight = np.broadcast_to(block.batch.weight, y.shape)
+        top = np.max(weight, axis=1, initial=0.0, keepdims=True)
+        top = np.where(top > 0, top, 1.0)
+        weight, y = weight / top, y * top  # a response of 1e250 comes with weights of 1e-250
         mean = dots(weight * weight, y) / dots(weight, weight)
         off = weight * (y - mean[:, None])
         return dots(off, off)
@@ -100,16 +104,21 @@ def without_effect(
     return which[some], nothing[some]
 
 
-def missing_much(block: Block, ends: Ends, free: int) -> Indices:
-    """Return the fits that miss more than others do, of their response or for each degree of freedom."""
+def missing_much(block: Block, ends: Ends, free: int) -> tuple[Indices, Indices]:
+    """Return the fits that miss more than others do, of their response or for each degree of freedom; and those that do not.
+
+    Of the others are also those that miss more in one way alone: of a flat response much is missed, of a high one little.
+    """
     with np.errstate(all="ignore"):
         share = ends.rss / spread_out(block)
         scatter = ends.rss / np.maximum(ends.points - free, 1)
     share, scatter = (np.where(np.isfinite(v), v, np.nan) for v in (share, scatter))
     if not np.isfinite(share).any():
-        return np.empty(0, dtype=np.int64)
-    odd = (share > MUCH * np.nanmedian(share)) | (scatter > MUCH * np.nanmedian(scatter))
-    return np.flatnonzero(odd & ~np.isin(ends.status, (TOO_FEW, NEGATIVE)))
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    more = share > MUCH * np.nanmedian(share), scatter > MUCH * np.nanmedian(scatter)
+    accepted = (ends.status == CONVERGED) & ~(more[0] & more[1])
+    odd = (more[0] | more[1]) & ~np.isin(ends.status, (TOO_FEW, NEGATIVE))
+    return np.flatnonzero(odd), np.flatnonzero(accepted)
 
 
 def neighbours(
@@ -119,6 +128,7 @@ def neighbours(
     given: Array,
     *,
     which: Indices,
+    accepted: Indices,
     linear: Indices,
     parameters: Parameters,
 ) -> tuple[Indices, Array]:
@@ -128,10 +138,11 @@ def neighbours(
     ----------
     given : (m, k)
         What is known of each start; NaN elsewhere.
+    accepted : (a,) int
+        The fits whose answers are tried.
     linear : (l,) int
         Parameters that are solved anew for each fit.
     """
-    accepted = np.setdiff1d(np.flatnonzero(ends.status == CONVERGED), which)
     nothing = np.empty(0, dtype=np.int64), np.empty((0, given.shape[1]))
     if not len(accepted) or not len(which):
         return nothing
@@ -197,14 +208,18 @@ def alone(
         again = (
             block.unit[i] != 1 or ends.status[i] != SINGULAR
         )  # from its start, with the linear parameters apart
-        begin = start[i, free] if again else ends.parameters[i, free]
+        begin, out = start[i, free] if again else ends.parameters[i, free], ends.rows(np.array([i]))
         with np.errstate(all="ignore"):
-            if again and len(places):
-                begin = projected(problem, places, np.nan_to_num(begin), bounds, settings=LM())[0]
-            begin = np.where(np.isfinite(begin), begin, ends.parameters[i, free])
-            outcome = minimise(problem, np.clip(begin, *bounds), bounds=bounds, loss=loss)
+            try:
+                if again and len(places):
+                    begin = projected(
+                        problem, places, np.nan_to_num(begin), bounds, settings=LM(max_iterations=APART)
+                    )[0]
+                begin = np.where(np.isfinite(begin), begin, ends.parameters[i, free])
+                outcome = minimise(problem, np.clip(begin, *bounds), bounds=bounds, loss=loss)
+            except OverflowError:  # Python's own powers: a step that gains 1e103 times what it promised
+                return out
             r, J = problem.residual_jacobian(outcome.parameters)
-            out = ends.rows(np.array([i]))
             if not (np.isfinite(r).all() and np.isfinite(J).all()):
                 return out
             width = np.where(

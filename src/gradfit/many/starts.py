@@ -1,29 +1,22 @@
-"""Start values of many fits: what was given, the library model's guess, or the best of a few searched answers."""
+"""Start values of many fits: what was given, the library model's guess, or the best of several."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from gradfit.errors import ModelError, OptionError
+from gradfit.errors import OptionError
 from gradfit.library import MODELS
-from gradfit.loss import Loss
 from gradfit.many.projection import projection, shapes_of
 from gradfit.many.rows import Array, Block, Indices, Source, even_places
 from gradfit.model import BoundModel, nearest
 from gradfit.notation import count
-from gradfit.options import Options
 from gradfit.prepare import Parameters
 from gradfit.solve.batch import Batch, Cost, Kernel
-from gradfit.solve.lm import LM
 from gradfit.solve.lockstep import standing
-from gradfit.solve.problem import ModelProblem
-from gradfit.starting import searched
 
-SEARCHED = 8  # fits that are searched when nothing is known of the start
 ALONE, FEW = 200, 32  # fits of a block that are guessed one by one; how many of more
-ALIKE = 1e-3  # relative difference below which two answers are one start
 
 
 def given_starts(
@@ -161,83 +154,7 @@ def _alone(  # noqa: PLR0917  one caller, which fixes all but the last
     return np.where(np.isnan(own), guess, own)
 
 
-# ---------------------------------------------------------------------------- a search on a few fits
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """A few answers to begin from.
-
-    Attributes
-    ----------
-    values : (c, k)
-        Start values, those of the most fits first; NaN for parameters that are solved in closed form or given.
-    searched : int
-        Fits that were searched.
-    """
-
-    values: Array
-    searched: int
-
-
-def candidates(
-    source: Source,
-    model: BoundModel,
-    parameters: Parameters,
-    problem_of: Callable[[int], ModelProblem | None],
-    *,
-    starts: Array,
-    seed: int,
-) -> Candidates:
-    """Return the different answers that searches on a few of the fits give.
-
-    Parameters
-    ----------
-    problem_of : callable
-        Place of a fit -> its residuals; None where it has too few points.
-    starts : (m, k)
-        What is known of each fit's start.
-
-    Raises
-    ------
-    ModelError
-        If no search finds a finite model.
-    """
-    ends: list[Array] = []
-    options = Options(Loss(), LM(), "numpy", search=False, seed=seed, callback=None)
-    failure: ModelError | None = None
-    order = np.random.default_rng(seed).permutation(even_places(len(starts), 16 * SEARCHED))
-    for fit in order:
-        problem = problem_of(int(fit))
-        if problem is None:
-            continue
-        known = replace(parameters, start=starts[fit], plain=False)
-        try:
-            with np.errstate(all="ignore"):
-                found = searched(model, problem, known, options)
-        except ModelError as error:
-            failure = error
-            continue
-        whole = starts[fit].copy()
-        whole[parameters.free] = found.parameters
-        ends.append(whole)
-        if len(ends) == SEARCHED:
-            break
-    if not ends:
-        raise failure or ModelError(
-            f"None of the fits of {source.about} has enough points to search for start values",
-            remedy="Give start values",
-        )
-    linear = linear_parameters(model, parameters)
-    different: list[Array] = []
-    for end in ends:
-        end[linear] = np.nan
-        near = [np.abs(end - other) < ALIKE * np.abs(end) for other in different]
-        if not any(
-            (same | (end == other) | np.isnan(end)).all() for same, other in zip(near, different, strict=True)
-        ):
-            different.append(end)
-    return Candidates(np.array(different), len(ends))
+# ---------------------------------------------------------------------------- the best of several
 
 
 def best_start(

@@ -24,8 +24,9 @@ from gradfit.many.portions import Portion, Portions, Stacks, Tables, cut, cut_ag
 from gradfit.many.result import ManyResult
 from gradfit.many.rows import Array, Indices, Source
 from gradfit.many.running import Task
+from gradfit.many.searching import Candidates
 from gradfit.many.stack import Stack
-from gradfit.many.starts import Candidates, given_starts, one_per_fit
+from gradfit.many.starts import given_starts, one_per_fit
 from gradfit.model import BoundModel
 from gradfit.notation import count
 from gradfit.outputs import target
@@ -96,7 +97,7 @@ def write_many(
     """
     began = time.perf_counter()
     job = replace(job, by=tuple(dict.fromkeys(job.by)))
-    checked(job.missing, job.max_iterations, job.seed, job.threads)
+    checked(job.missing, job.max_iterations, job.seed, job.threads, dtype=job.dtype)
     kept = Kept(target(job.out, force=force or resume))
     ending(kept.out)
     if kept.folder.exists() and not (resume or force):
@@ -373,7 +374,7 @@ def _part(
         starts[:, model.parameters.index(name)] = one_per_fit(source, name, value, m, argument="fixed")
     return Part(
         source=source, model=model, parameters=parameters, starts=starts, loss=cost, counts=counts, executor=job.executor,
-        settings=Settings(max_iterations=job.max_iterations, absolute=job.spread.absolute, threads=job.threads),
+        settings=Settings(max_iterations=job.max_iterations, absolute=job.spread.absolute, threads=job.threads, dtype=job.dtype),
         drop=job.missing == "drop", seed=job.seed, library=library_name(job.model), points=points,
     )  # fmt: skip
 

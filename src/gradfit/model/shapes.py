@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.broadcasting import Operand, join, step_lines
 from gradfit.errors import ModelError, ShapeError
 
 Array = NDArray[np.float64]
@@ -56,21 +57,11 @@ def _described(value: object) -> str:
 
 def shape_error(text: str, seen: tuple[int, ...], rows: int, response: str) -> ShapeError:
     """Return the error for a model of the wrong shape: both shapes aligned, and the rule that would have joined them."""
-    wide = max(len(f"{d}") for d in (*seen, rows)) + 2
-    margin = max(len(response), len("joined"), 12)
-
-    def line(label: str, shape: tuple[int, ...], rule: str = "") -> str:
-        sizes = "".join(f"{d:>{wide}}" for d in shape)
-        return f"{label:>{margin}}  {sizes:>{wide * len(seen)}}{rule}"
-
-    lines = [line("model", seen), line(response, (rows,))]
     try:
-        joined = np.broadcast_shapes(seen, (rows,))
-    except ValueError:
+        step = join([Operand("model", seen), Operand(response, (rows,))])
+    except ShapeError as refused:
         message = f"{text} returned shape {seen} for {rows} rows; it must return ({rows},)"
-        lines.append(f"{'':>{margin}}  the last sizes differ: they cannot be joined")
-        return ShapeError(message, excerpt="\n".join(lines), remedy="Return one value a row")
-    lines.append(line("joined", joined, "   (a size of 1 is repeated, a missing one is added in front)"))
+        return ShapeError(message, excerpt=refused.excerpt, remedy="Return one value a row")
     remedy = "Return one value a row"
     if seen[-1] == 1:
         remedy = "End the model with .squeeze(-1)" if len(seen) > 1 else "Return a number, or one value a row"
@@ -78,7 +69,7 @@ def shape_error(text: str, seen: tuple[int, ...], rows: int, response: str) -> S
         remedy = "End the model with .squeeze(0)"
     return ShapeError(
         f"{text} returned shape {seen} for {rows} rows; it must return ({rows},). Against {response} it would silently "
-        f"broadcast to {joined}",
-        excerpt="\n".join(lines),
+        f"broadcast to {step.result}",
+        excerpt="\n".join(line for kind, line in step_lines(step, "joined") if kind != "note"),
         remedy=remedy,
     )

@@ -3,14 +3,15 @@
 import ctypes
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.graph import Graph
 from gradfit.native.code import Code, Lanes
-from gradfit.native.compiled import lanes, library
+from gradfit.native.compiled import LOADED, Library, lanes, library
 from gradfit.native.evaluate import Evaluation, Value
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ class ColumnCode:
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.width = graph, lanes()
-        self.library = library(key(graph), self._write)
-        inputs = max(len(graph.variables), 1)
-        pointers = [ctypes.c_void_p] * (inputs + 3)
-        self._functions: dict[str, Callable[..., int]] = {
-            name: self.library.function(name, [*pointers, ctypes.c_int64]) for name in ("value", "jacobian")
-        }
 
     def value(self, columns: Sequence[Array], parameters: Array) -> Array:
         """Return the model (n,)."""
@@ -53,9 +48,11 @@ class ColumnCode:
         ]
         parameters = np.ascontiguousarray(parameters, dtype=np.float64)
         arrays = [*used, parameters, out, more]
-        self._functions[name](*(a.ctypes.data for a in arrays), len(out))
+        loaded = _loaded(self)
+        loaded.functions[name](*(a.ctypes.data for a in arrays), len(out))
 
-    def _write(self, module: "ir.Module") -> None:
+    def write(self, module: "ir.Module") -> None:
+        """Write both functions."""
         for name, wanted in (("value", []), ("jacobian", [*self.graph.core, *self.graph.scale])):
             self._write_one(module, name, [self.graph.value, *wanted])
 
@@ -85,6 +82,19 @@ class ColumnCode:
             if self.graph.nodes[scale] != ("const", 1.0):
                 slope = evaluation.number(values, scale) * slope
             code.store("derivatives", code.plus(code.product(rows, j), i), slope)
+
+
+class _Loaded(NamedTuple):
+    library: Library  # as long as it is there, so is the code
+    functions: Mapping[str, Callable[..., int]]
+
+
+@lru_cache(maxsize=LOADED)
+def _loaded(code: ColumnCode) -> _Loaded:
+    made = library(key(code.graph), code.write)
+    pointers = [ctypes.c_void_p] * (max(len(code.graph.variables), 1) + 3)
+    names = ("value", "jacobian")
+    return _Loaded(made, {name: made.function(name, [*pointers, ctypes.c_int64]) for name in names})
 
 
 def key(graph: Graph) -> str:

@@ -11,13 +11,14 @@ from gradfit.native.code import Cell, Code, Lanes, Truth
 from gradfit.native.elementary import FUNCTIONS
 from gradfit.native.evaluate import Evaluation, Value
 from gradfit.native.step import Step
+from gradfit.native.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAME = "train"
-ARRAYS = ("data", "state", "rates", "kept", "trail", "order")
-NUMBERS = ("rows", "stride", "size", "epochs", "done")
+ARRAYS = ("data", "state", "rates", "kept", "trail", "order", "held")
+NUMBERS = ("rows", "stride", "size", "epochs", "done", "held_rows", "held_stride")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,8 @@ class Plan:
         Its name, as in gradfit.loss.
     weighted, batched, bounded : bool
         Whether residuals have weights, there are mini-batches, and parameters have bounds.
+    watched : bool
+        Whether the loss over held-out rows is looked at before each epoch.
     """
 
     graph: Graph
@@ -45,6 +48,7 @@ class Plan:
     weighted: bool
     batched: bool
     bounded: bool
+    watched: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -56,17 +60,24 @@ class Plan:
         """Lanes of the vector of free parameters: a power of two."""
         return 1 << (len(self.free) - 1).bit_length()
 
+    @property
+    def trail_width(self) -> int:
+        """Numbers in a row of the history."""
+        return 2 + 2 * len(self.free) + self.watched
+
 
 def places(plan: Plan) -> dict[str, int]:
     """Return where in the state, an array of numbers, everything begins; "size" is its length.
 
     `parameters`, `lower`, `upper`, the vectors of `last` and `best` and the optimizer's own have `width` numbers each.
-    `last` and `best` are epochs: the number of epochs before it, its loss, gradient and parameters.
+    `last` and `best` are epochs: the number of epochs before it, its loss, gradient and parameters. `watch` is the loss over
+    the held-out rows at the parameters and at the last epoch's; the lowest and when; the mark and when it was set; patience
+    and the least progress; and `chosen` the parameters where it was lowest.
     """
     width = plan.width
     parts = {
         "parameters": width, "lower": width, "upper": width, "fixed": len(plan.graph.parameters), "square": 1, "kept": 1,
-        "last": 2 + 2 * width, "best": 2 + 2 * width,
+        "last": 2 + 2 * width, "best": 2 + 2 * width, "watch": 8, "chosen": width,
         **{f"own{s}": width if vector else 1 for s, vector in enumerate(plan.step.vector)},
     }  # fmt: skip
     out: dict[str, int] = {}
@@ -79,10 +90,11 @@ def places(plan: Plan) -> dict[str, int]:
 def write_training(module: "ir.Module", plan: Plan, *, lanes: int) -> None:
     """Add the function `train` to a module.
 
-    train(data, state, rates, kept, trail, order, rows, stride, size, epochs, done) goes through so many epochs and returns
-    how many it did: fewer only if the loss was not finite. `done` are the epochs before; `rates` the learning rate of each
-    epoch now; `kept` the steps of the history, `trail` its rows (step, loss, gradient, parameters); `order` the rows of all
-    epochs' mini-batches as 64-bit integers, `size` rows each.
+    train(data, state, rates, kept, trail, order, held, rows, stride, size, epochs, done, held_rows, held_stride) goes through
+    so many epochs and returns how many it did: fewer only if the loss was not finite or patience has run out. `done` are the
+    epochs before; `rates` the learning rate of each epoch now; `kept` the steps of the history, `trail` its rows (step, loss,
+    gradient, parameters, loss over held-out rows); `order` the rows of all epochs' mini-batches as 64-bit integers, `size`
+    rows each; `held` the held-out rows, as `data` has the others.
     """
     _Loop(module, plan, lanes).write()
 
@@ -156,13 +168,21 @@ class _RowSums:
     """The loss and the cores of its gradient, summed over rows."""
 
     def __init__(
-        self, code: Code, plan: Plan, lanes: int, *, parameters: Sequence[Lanes], square: Lanes, count: Lanes
+        self,
+        code: Code,
+        plan: Plan,
+        lanes: int,
+        *,
+        parameters: Sequence[Lanes],
+        square: Lanes,
+        count: Lanes,
+        differentiated: bool = True,
     ) -> None:
         self.code, self.plan, self.lanes, self.square = code, plan, lanes, square
         self._share = 1.0 / count
         graph = plan.graph
-        self._cores = [graph.core[j] for j in plan.free]
-        self._scales = [graph.scale[j] for j in plan.free]
+        self._cores = [graph.core[j] for j in plan.free] if differentiated else []
+        self._scales = [graph.scale[j] for j in plan.free] if differentiated else []
         self.evaluation = Evaluation(code, graph, [graph.value, *self._cores, *self._scales], lanes)
         self.evaluation.settle(parameters)
         zero = code.constant(0.0, lanes)
@@ -194,12 +214,15 @@ class _RowSums:
         for core, cell in self._slopes.items():
             cell.set(cell.get() + parts[core])
 
+    def loss(self) -> Lanes:
+        """Return the mean loss."""
+        loss = self.code.total(self._loss.get()) * self._share
+        return loss * self.square if self.plan.loss in _ROBUST else loss
+
     def means(self) -> tuple[Lanes, Lanes]:
         """Return the mean loss, and its gradient with a lane for each parameter."""
         code, number = self.code, self.evaluation
-        loss = code.total(self._loss.get()) * self._share
-        if self.plan.loss in _ROBUST:
-            loss = loss * self.square
+        loss = self.loss()
         sums = {core: code.total(cell.get()) for core, cell in self._slopes.items()}
         parts = [
             sums[core] * code.lane(number.number(number.settled, scale), 0)
@@ -232,6 +255,11 @@ class _Loop:
         self.parameters = self._vector("parameters")
         self.own = [self._cell(f"own{s}", vector=v) for s, v in enumerate(plan.step.vector)]
         self.last, self.best = self._epoch("last"), self._epoch("best")
+        self.watch = (
+            Watch(code=self.code, places=self.at, width=plan.width, parameters=self.parameters)
+            if plan.watched
+            else None
+        )
 
     # ------------------------------------------------------------------ state
 
@@ -259,6 +287,7 @@ class _Loop:
             parts = (epoch.number, epoch.loss, epoch.gradient, epoch.before)
             offsets = (0, 1, 2, 2 + self.plan.width)
             cells |= {self.at[name] + offset: cell for offset, cell in zip(offsets, parts, strict=True)}
+        cells |= {} if self.watch is None else self.watch.cells
         for place, cell in cells.items():
             self.code.store("state", place, cell.get())
 
@@ -272,9 +301,13 @@ class _Loop:
         next_kept = code.cell(code.load("kept", 0))
         with code.forever() as leave:
             e = counter.integer()
+            number = self._real(code.at.add(done, e))
+            if self.watch is not None:
+                leave.when(self.watch.look(number, self._held_loss()))
             leave.when(code.at.icmp_signed(">=", e, epochs))
             counter.put(code.at.add(e, code.whole_number(1)))
-            number = self._real(code.at.add(done, e))
+            if self.watch is not None:
+                self.watch.before.set(self.watch.now.get())
             self.last.before.set(self.parameters.get())
             self.last.number.set(number)
             self._updates(e, code.load("rates", e))
@@ -304,10 +337,11 @@ class _Loop:
     def _keep(self, kept: Cell, next_kept: Cell) -> None:
         """Write the epoch as the next row of the history."""
         code, k, last = self.code, len(self.plan.free), self.last
-        width = code.whole_number(2 + 2 * k)
+        width = code.whole_number(self.plan.trail_width)
         row = code.element("trail", code.at.mul(kept.integer(), width))
         numbers = [last.number.get(), last.loss.get()]
         numbers += [code.lane(cell.get(), j) for cell in (last.gradient, last.before) for j in range(k)]
+        numbers += [] if self.watch is None else [self.watch.before.get()]
         for place, value in enumerate(numbers):
             code.store(row, place, value)
         kept.put(code.at.add(kept.integer(), code.whole_number(1)))
@@ -351,22 +385,9 @@ class _Loop:
         again: "ir.Value",
     ) -> tuple[Lanes, Lanes]:
         """Write one update from the rows low … high; return its loss and gradient, before it."""
-        code, plan, lanes = self.code, self.plan, self.lanes
+        code, plan = self.code, self.plan
         before = self.parameters.get()
-        whole = [code.load("state", self.at["fixed"] + j) for j in range(len(plan.graph.parameters))]
-        for k, j in enumerate(plan.free):
-            whole[j] = code.lane(before, k)
-        count = self._real(code.at.sub(high, low))
-        sums = _RowSums(code, plan, lanes, parameters=whole, square=self.square, count=count)
-        rest = code.at.and_(code.at.sub(high, low), code.whole_number(lanes - 1))
-        even = code.at.sub(high, rest)
-        with code.loop(low, even, step=lanes) as i:
-            sums.add(self._columns(i, first), None)
-        if lanes > 1:
-            with code.when(code.at.icmp_signed(">", rest, code.whole_number(0))):
-                numbers = code.joined([code.constant(float(k)) for k in range(lanes)])
-                sums.add(self._columns(even, first), numbers < code.spread(self._real(rest), lanes))
-        loss, gradient = sums.means()
+        loss, gradient = self._summed(low, high, lambda i: self._columns(i, first)).means()
         inputs = [before, gradient, rate, *(cell.get() for cell in self.own)]
         with code.at.if_else(again) as (later, at_first):
             with later:
@@ -375,11 +396,58 @@ class _Loop:
                 self._step(plan.step.first, inputs)
         return loss, gradient
 
+    def _summed(
+        self,
+        low: "ir.Value",
+        high: "ir.Value",
+        columns: "Callable[[ir.Value], Sequence[Lanes]]",
+        *,
+        differentiated: bool = True,
+    ) -> _RowSums:
+        """Write the sums over the rows low … high at the parameters."""
+        code, plan, lanes, before = self.code, self.plan, self.lanes, self.parameters.get()
+        whole = [code.load("state", self.at["fixed"] + j) for j in range(len(plan.graph.parameters))]
+        for k, j in enumerate(plan.free):
+            whole[j] = code.lane(before, k)
+        count = self._real(code.at.sub(high, low))
+        sums = _RowSums(
+            code,
+            plan,
+            lanes,
+            parameters=whole,
+            square=self.square,
+            count=count,
+            differentiated=differentiated,
+        )
+        rest = code.at.and_(code.at.sub(high, low), code.whole_number(lanes - 1))
+        even = code.at.sub(high, rest)
+        with code.loop(low, even, step=lanes) as i:
+            sums.add(columns(i), None)
+        if lanes > 1:
+            with code.when(code.at.icmp_signed(">", rest, code.whole_number(0))):
+                numbers = code.joined([code.constant(float(k)) for k in range(lanes)])
+                sums.add(columns(even), numbers < code.spread(self._real(rest), lanes))
+        return sums
+
+    def _held_loss(self) -> Lanes:
+        """Write the mean loss over the held-out rows at the parameters."""
+        code = self.code
+        rows, stride = code.number("held_rows"), code.number("held_stride")
+
+        def columns(i: "ir.Value") -> list[Lanes]:
+            starts = [code.at.mul(stride, code.whole_number(c)) for c in range(self._width)]
+            return [code.load("held", code.at.add(start, i), lanes=self.lanes) for start in starts]
+
+        return self._summed(code.whole_number(0), rows, columns, differentiated=False).loss()
+
+    @property
+    def _width(self) -> int:
+        return len(self.plan.graph.variables) + 1 + self.plan.weighted
+
     def _columns(self, i: "ir.Value", first: "ir.Value | None") -> list[Lanes]:
         """Return inputs, observed values and weights of the rows from the i-th on, or from the i-th of the order on."""
         code, lanes, stride = self.code, self.lanes, self.code.number("stride")
-        count = len(self.plan.graph.variables) + 1 + self.plan.weighted
-        starts = [code.at.mul(stride, code.whole_number(c)) for c in range(count)]
+        starts = [code.at.mul(stride, code.whole_number(c)) for c in range(self._width)]
         if first is None:
             return [code.load("data", code.at.add(start, i), lanes=lanes) for start in starts]
         place = code.at.add(first, i)

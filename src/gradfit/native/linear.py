@@ -44,19 +44,23 @@ def cholesky(code: Code, matrix: Triangle, count: int) -> tuple[Triangle, list[L
 def solved(low: Triangle, inverse: Sequence[Lanes], right: Sequence[Lanes]) -> list[Lanes]:
     """Return x with L Lᵀ x = right."""
     count = len(right)
-    y: list[Lanes] = []
-    for i in range(count):
-        rest = right[i]
-        for k in range(i):
-            rest = (-low[i, k]).times(y[k], rest)
-        y.append(rest * inverse[i])
-    x = list(y)
+    x = forward(low, inverse, right)
     for i in reversed(range(count)):
         rest = x[i]
         for k in range(i + 1, count):
             rest = (-low[k, i]).times(x[k], rest)
         x[i] = rest * inverse[i]
     return x
+
+
+def forward(low: Triangle, inverse: Sequence[Lanes], right: Sequence[Lanes]) -> list[Lanes]:
+    """Return y with L y = right."""
+    y: list[Lanes] = []
+    for i, rest in enumerate(right):
+        for k in range(i):
+            rest = (-low[i, k]).times(y[k], rest)
+        y.append(rest * inverse[i])
+    return y
 
 
 def inverted(low: Triangle, inverse: Sequence[Lanes]) -> Triangle:

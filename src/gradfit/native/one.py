@@ -28,7 +28,8 @@ class Layout:
     """Where in the state, an array of numbers, everything stands.
 
     Before a call: `parameters` (k), `lower` and `upper` (f), `room` (points of the trail). After it: `parameters`, `cost`, `gradient` (f), `gram`
-    (f(f+1)/2, lower triangle), `covariance` (the same, (JᵀJ)⁻¹), `done`, `evaluations`, `points`.
+    (f(f+1)/2, lower triangle), `covariance` (the same, (JᵀJ)⁻¹), `done`, `evaluations`, `points`, `reason`
+    (MINPACK's number for the test that ended its walk).
     """
 
     count: int
@@ -53,7 +54,7 @@ class Layout:
         return [
             ("parameters", self.count), ("lower", f), ("upper", f), ("room", 1), ("cost", 1), ("gradient", f), ("gram", pairs),
             ("covariance", pairs), ("done", 1), ("evaluations", 1), ("points", 1), ("trial", self.count),
-            ("sums", 1 + f + pairs), ("norm", f), ("unit", pairs), ("newton", f), ("removable", 1), ("before", f),
+            ("sums", 1 + f + pairs), ("norm", f), ("unit", pairs), ("newton", f), ("removable", 1), ("before", f), ("reason", 1),
         ]  # fmt: skip
 
 
@@ -208,11 +209,11 @@ class OneFit:
             step = [-code.load("state", at.newton + place) for place in range(f)]
             before = [code.load("state", at.before + place) for place in range(f)]
             u = [n * h for n, h in zip(norm, step, strict=True)]
-            length = code.intrinsic("sqrt", _dot(code, u, u)) / size
+            length = code.intrinsic("sqrt", dot(code, u, u)) / size
             going = (length < last.get() * 0.9) & self._matters(code, step)
             with code.when(~going):
                 code.give_back(0)
-            ratio = _dot(code, u, before) / _dot(code, before, before)
+            ratio = dot(code, u, before) / dot(code, before, before)
             useful = (last.get() < float("inf")) & (abs(ratio) < 0.9)
             longer = useful.pick(1.0 / (1.0 - ratio), 1.0)
             before_cost = code.load("state", at.cost)
@@ -247,13 +248,14 @@ class OneFit:
 
     # ------------------------------------------------------------------ the walk
 
-    def _write_fit(self) -> None:
+    def _begun(self) -> Code:
+        """Write how a walk begins: the sums at the start."""
         names = ("data", "state", "trail")
         code = Code(
             self.module, "fit", pointers=names, numbers=("rows", "stride", "most"), reals=("goal", "damping")
         )
         at = self.layout
-        for name in ("done", "points", "evaluations"):
+        for name in ("done", "points", "evaluations", "reason"):
             code.store("state", getattr(at, name), code.constant(0.0))
         for j in range(at.count):
             code.store("state", at.trial + j, code.load("state", at.parameters + j))
@@ -261,6 +263,10 @@ class OneFit:
         with code.when(code.at.not_(finite)):
             code.give_back(ELSEWHERE)
         self._accept(code, grow=False)
+        return code
+
+    def _write_fit(self) -> None:
+        code, at = self._begun(), self.layout
         goal, damping = code.cell(code.argument("goal")), code.cell(code.argument("damping"))
         growth, done = code.cell(code.constant(2.0)), code.cell(code.whole_number(0))
         most = code.number("most")
@@ -298,7 +304,7 @@ class OneFit:
         mu = damping.get()
         low, inverse = cholesky(code, {p: v + mu if p[0] == p[1] else v for p, v in unit.items()}, f)
         u = [-part for part in solved(low, inverse, gradient)]
-        promised = mu * _dot(code, u, u) - _dot(code, gradient, u)
+        promised = mu * dot(code, u, u) - dot(code, gradient, u)
         finite = self._try(code, [part / n for part, n in zip(u, norm, strict=True)])
         drop = code.load("state", at.cost) - code.load("state", at.sums)
         good = (drop > 0.0) & (promised > 0.0)
@@ -327,7 +333,7 @@ class OneFit:
         norm = [code.load("state", at.norm + j) for j in range(at.free)]
         step = [n * code.load("state", at.newton + j) for j, n in enumerate(norm)]
         where = [n * code.load("state", at.parameters + j) for n, j in zip(norm, self.free, strict=True)]
-        there = there | (_dot(code, step, step) <= 1e-16 * _dot(code, where, where))
+        there = there | (dot(code, step, step) <= 1e-16 * dot(code, where, where))
         with code.when(there):
             self._return(code)
 
@@ -345,7 +351,8 @@ class OneFit:
         code.give_back(CONVERGED)
 
 
-def _dot(code: Code, a: Sequence[Lanes], b: Sequence[Lanes]) -> Lanes:
+def dot(code: Code, a: Sequence[Lanes], b: Sequence[Lanes]) -> Lanes:
+    """Return the sum of products."""
     total = code.constant(0.0)
     for x, y in zip(a, b, strict=True):
         total = x.times(y, total)

@@ -17,7 +17,7 @@ from gradfit.graph import Graph
 from gradfit.native.code import Cell, Code, Lanes, Truth
 from gradfit.native.compiled import lanes, library
 from gradfit.native.evaluate import Evaluation, Value
-from gradfit.native.sums import Sums, triangle, wanted
+from gradfit.native.sums import ROBUST, Sums, triangle, wanted
 
 if TYPE_CHECKING:
     from llvmlite import ir
@@ -117,7 +117,7 @@ class _Writer:
         evaluation = Evaluation(code, self.graph, wanted(self.graph, self.free), self.width)
         count = len(self.graph.parameters)
         evaluation.settle([code.load("parameters", j) for j in range(count)])
-        if self.loss != "squared":
+        if self.loss in ROBUST:
             self.scale = code.spread(code.load("parameters", count), self.width)
         rows = code.number("rows")
         place = code.cell(code.whole_number(0))
@@ -179,7 +179,7 @@ class PointSums:
     weighted : bool
         Whether residuals have weights.
     loss : str
-        "squared", or the name of a robust loss.
+        "squared", "poisson", or the name of a robust loss.
     precise : bool
         Whether sums keep twice as many digits: then they are those of the cores of derivatives, without their scales.
     """

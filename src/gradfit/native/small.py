@@ -9,9 +9,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.graph import Graph
+from gradfit.graph import LEAVES, Graph
 from gradfit.native import one
-from gradfit.native.compiled import lanes, library
+from gradfit.native.compiled import LOADED, lanes, library
+from gradfit.native.trust import TrustFit
 
 Array = NDArray[np.float64]
 
@@ -32,6 +33,8 @@ class End:
         Lower triangle of (JᵀJ)⁻¹, row by row.
     trail : (m, 2 + 2f)
         Step, cost, its gradient and the free parameters, at each point of the way.
+    reason : int
+        MINPACK's number for the test that ended its walk, else 0.
     """
 
     parameters: Array
@@ -40,6 +43,7 @@ class End:
     iterations: int
     evaluations: int
     trail: Array
+    reason: int = 0
 
 
 class SmallFit:
@@ -53,16 +57,18 @@ class SmallFit:
         Which parameters are fitted.
     weighted : bool
         Whether residuals have weights.
+    walk : str
+        "own", as `solve.lm` goes, or "minpack".
     """
 
-    def __init__(self, graph: Graph, free: Sequence[int], *, weighted: bool) -> None:
+    def __init__(self, graph: Graph, free: Sequence[int], *, weighted: bool, walk: str = "own") -> None:
         self.free, self.weighted = tuple(free), weighted
         self.inputs = len(graph.variables)
         self.width = min(lanes(), 8)
         self.layout = one.Layout(len(graph.parameters), len(self.free))
         self._size = self.layout.size
         self._places = {name: getattr(self.layout, name) for name, _ in self.layout.parts()}
-        self.library = library(key(graph, self.free, weighted=weighted), lambda module: one.OneFit(
+        self.library = library(key(graph, self.free, weighted=weighted, walk=walk), lambda module: _WALKS[walk](
             module, graph, self.free, weighted=weighted, lanes=self.width
         ).write())  # fmt: skip
         pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
@@ -78,7 +84,7 @@ class SmallFit:
         lower: Array | None,
         upper: Array | None,
         most: int,
-        tolerance: float,
+        goal: float,
         damping: float,
     ) -> End | None:
         """Return the minimum, None where the walk needs means that it does not have.
@@ -93,6 +99,9 @@ class SmallFit:
             Bounds; a walk that meets one is left to the solver that can walk along it.
         most : int
             Iterations; 0 for a model that is linear in its free parameters.
+        goal, damping : float
+            The squared tolerance and the first damping of `solve.lm.LM`; for MINPACK's walk its tolerances and the factor of
+            its first step.
         """
         rows, f, at = len(y), len(self.free), self._places
         stride = -(-rows // self.width) * self.width
@@ -109,7 +118,7 @@ class SmallFit:
         state[at["upper"] : at["room"]] = np.inf if upper is None else upper
         state[at["room"]] = TRAIL
         status = self._run(
-            data.ctypes.data, state.ctypes.data, trail.ctypes.data, rows, stride, most, tolerance**2, damping
+            data.ctypes.data, state.ctypes.data, trail.ctypes.data, rows, stride, most, goal, damping
         )
         if status != one.CONVERGED:
             return None
@@ -121,42 +130,58 @@ class SmallFit:
             int(out[at["done"]]),
             int(out[at["evaluations"]]),
             trail[: int(out[at["points"]])],
+            int(out[at["reason"]]),
         )
 
 
-EARNED = 2000  # evaluations of some tens of rows in NumPy take as long as compiling does
+_WALKS = {"own": one.OneFit, "minpack": TrustFit}
+
+
+#: nanoseconds: of NumPy for one row of an operation, for a call of one, and what a step of the solver takes beside
+ROW, SLOW_ROW, CALL, STEP = 1, 20, 800, 40_000
+_SLOW = frozenset(["sin", "cos", "pow", "erf", "erfc", "lgamma", "digamma", "wofz_real", "wofz_imag"])
+#: and of compiling a walk, for any graph and for each of its operations
+COMPILING, EACH = 30_000_000, 4_000_000
+USUAL = 8  # evaluations of a fit from given start values
 
 
 class SmallFits:
     """The compiled walks of one graph, made once the work in NumPy has earned them.
 
-    Only the work counts, neither the clock nor what the disk already holds, so that a program gives the same bits each
-    time it runs.
+    Only the work counts, rows times operations, neither the clock nor what the disk already holds, so that a program gives
+    the same bits each time it runs.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._work = 0.0
-        self._ready: dict[tuple[tuple[int, ...], bool], SmallFit] = {}
+        operations = [str(node[0]) for node in graph.nodes if node[0] not in LEAVES]
+        self._calls = len(operations) + len(graph.core)
+        self._a_row = ROW * self._calls + (SLOW_ROW - ROW) * sum(name in _SLOW for name in operations)
+        self._price = COMPILING + EACH * self._calls
+        self._work = 0
 
     def worked(self, evaluations: int, rows: int) -> None:
         """Count what NumPy did."""
-        self._work += evaluations * (1 + rows / 1000)
+        self._work += evaluations * self._cost(rows)
 
-    def get(self, free: tuple[int, ...], *, weighted: bool, now: bool) -> SmallFit | None:
-        """Return the walk for these free parameters; None while it is not worth compiling, or where it is too large.
+    def earned(self, rows: int) -> bool:
+        """Return whether compiling is worth the work that was done, and that of a fit of so many rows."""
+        return self._work + USUAL * self._cost(rows) >= self._price
 
-        Parameters
-        ----------
-        now : bool
-            Whether to compile whatever the work.
-        """
-        if not 0 < len(free) <= one.MOST or not (now or self._work >= EARNED):
+    def _cost(self, rows: int) -> int:
+        """Return the nanoseconds, about, that NumPy takes for an evaluation and the step from it."""
+        return STEP + CALL * self._calls + self._a_row * rows
+
+    def get(self, free: tuple[int, ...], *, weighted: bool, walk: str = "own") -> SmallFit | None:
+        """Return the walk for these free parameters; None where it is too large."""
+        if not 0 < len(free) <= one.MOST:
             return None
-        known = self._ready.get((free, weighted))
-        if known is None:
-            known = self._ready[free, weighted] = SmallFit(self.graph, free, weighted=weighted)
-        return known
+        return _walk(self, free, weighted=weighted, walk=walk)
+
+
+@lru_cache(maxsize=LOADED)
+def _walk(fits: SmallFits, free: tuple[int, ...], *, weighted: bool, walk: str) -> SmallFit:
+    return SmallFit(fits.graph, free, weighted=weighted, walk=walk)
 
 
 @lru_cache(maxsize=256)
@@ -165,6 +190,6 @@ def small_fits(graph: Graph) -> SmallFits:
     return SmallFits(graph)
 
 
-def key(graph: Graph, free: Sequence[int], *, weighted: bool) -> str:
+def key(graph: Graph, free: Sequence[int], *, weighted: bool, walk: str = "own") -> str:
     """Return what decides the code of a small fit."""
-    return json.dumps(["one", graph.to_dict(), list(free), weighted])
+    return json.dumps(["one", walk, graph.to_dict(), list(free), weighted])

@@ -18,11 +18,14 @@ from gradfit.formula import CONSTANTS, parse
 from gradfit.graph import BINARY, COMPARE, LEAVES, LOGIC, UNARY, Graph, operands
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import BoundModel
+from gradfit.networks import is_network_file, load_network
 from gradfit.prepare import Data, Parameters
 from gradfit.result import FitResult, Starts
+from gradfit.saved.held import folds_again, validation_again
 from gradfit.saved.json_parts import Part, is_list, is_object
 from gradfit.saved.plain import setting_again
 from gradfit.saved.recalled import AT_ROWS, AbsentData, Kept, Recalled, SavedResult
+from gradfit.saved.shrunk import penalty_again
 from gradfit.saved.writing import FORMAT, SCHEMA
 from gradfit.solve.outcome import Outcome, Point, Status
 from gradfit.uncertainty import Uncertainty
@@ -30,11 +33,16 @@ from gradfit.uncertainty import Uncertainty
 Array = NDArray[np.float64]
 
 
-def load(path: str | PathLike[str]) -> FitResult:
+def load(path: str | PathLike[str], *, module: object = None) -> FitResult:
     """Return a fit that `save` wrote: the same numbers, findings and predictions, to the last digit.
 
     A formula, or a function that was traced, predicts without torch and without the function; of one that was not traced
-    there are the numbers, and `predict` says that it needs the function.
+    there are the numbers, and `predict` says that it needs the function. A network comes back as a `NetworkResult`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, optional
+        For the file of a module of the caller's own: an instance with the same layers, of which a copy gets the weights.
 
     Raises
     ------
@@ -42,6 +50,8 @@ def load(path: str | PathLike[str]) -> FitResult:
         If there is no such file, or it is no saved fit, is damaged, or was written by a newer gradfit.
     """
     file = fspath(path)
+    if is_network_file(file):
+        return load_network(file, module)  # pyright: ignore[reportReturnType]  # a NetworkResult, as the docstring says
     whole = Part(_json(file), file)
     if not is_object(whole.value) or whole.value.get("format") != FORMAT:
         raise DataError(
@@ -110,13 +120,14 @@ def _result(whole: Part) -> FitResult:
         level=level,
         data_hash=whole["data"]["sha256"].text(),
         versions={name: part.text() for name, part in whole["versions"].items()},
+        validation=validation_again(whole),
     )
     return SavedResult(
         model=model, data=data, settled=settled, outcome=_outcome(whole["outcome"], values[free]), loss_used=loss,
         starts=_starts(whole["starts"]), solver=whole["solver"].text(), executor=whole["executor"].text(),
         how=whole["how"].texts(), level=level, seconds=whole["seconds"].number(), settings=_settings(whole["settings"]),
         examine=Recalled(Diagnosis(_findings(whole["findings"]), _checks(whole["checks"]))),
-        version=whole["versions"]["gradfit"].text(), kept=kept,
+        version=whole["versions"]["gradfit"].text(), kept=kept, folds=folds_again(whole), shrinkage=penalty_again(whole, len(free)),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from gradfit.prepare import Data
 from gradfit.result import FitResult
 from gradfit.solve.problem import ModelProblem
 from gradfit.uncertainty import Uncertainty
+from gradfit.validation import Validation
 
 Array = NDArray[np.float64]
 
@@ -86,6 +87,8 @@ class Kept:
         SHA-256 of the columns.
     versions : mapping of str to str
         Of gradfit, Python and NumPy, when the fit was made.
+    validation : Validation or None
+        What held-out rows said.
     """
 
     numbers: Mapping[str, float]
@@ -95,6 +98,7 @@ class Kept:
     level: float
     data_hash: str
     versions: Mapping[str, str]
+    validation: Validation | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,11 @@ class SavedResult(FitResult):
     def leverage(self) -> Array:
         """How much each row (n,) determines its own fitted value: 0 to 1."""
         return self._at_rows("leverage")
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What the held-out rows showed."""
+        return self.kept.validation
 
     @cached_property
     def rss(self) -> float:

@@ -7,8 +7,10 @@ import numpy as np
 
 from gradfit.parameter import ParameterResult
 from gradfit.result import FitResult
+from gradfit.saved.held import held_summary
 from gradfit.saved.plain import evidence, finite, finite_rows, given, setting
 from gradfit.saved.recalled import SavedResult
+from gradfit.saved.shrunk import penalty_summary
 
 STATISTICS = (
     "n", "k", "dof", "rss", "chi2", "reduced_chi2", "r2", "aic", "aicc", "bic", "log_likelihood", "loss", "scatter",
@@ -64,6 +66,8 @@ def summary_dict(result: FitResult) -> dict[str, object]:
         },
         "settings": {name: setting(value, lossless=False) for name, value in given(result.settings).items()},
         "versions": versions(result),
+        **held_summary(result),
+        **penalty_summary(result),
     }
 
 

@@ -11,8 +11,10 @@ from gradfit.notation import count
 from gradfit.outputs import target, write_whole
 from gradfit.prepare import Data
 from gradfit.result import FitResult
+from gradfit.saved.held import held_parts
 from gradfit.saved.plain import exact, exact_rows, given, setting
 from gradfit.saved.recalled import AbsentData
+from gradfit.saved.shrunk import penalty_parts
 from gradfit.saved.summary import checks, findings, statistics, versions
 
 FORMAT, SCHEMA = "gradfit fit", 1
@@ -78,6 +80,8 @@ def saved_text(result: FitResult) -> str:
         "uncertainty": _uncertainty(result),
         "outcome": _outcome(result),
         "data": _data(result),
+        **held_parts(result),
+        **penalty_parts(result),
     }
     lines = (
         f" {json.dumps(name)}: {json.dumps(part, ensure_ascii=False, allow_nan=False)}"

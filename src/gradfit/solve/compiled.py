@@ -3,18 +3,22 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import torch
 from gradfit.native.epochs import Plan
-from gradfit.native.train import Training
+from gradfit.native.train import Held, Training
 from gradfit.solve.descent import Box, Descent, Progress
-from gradfit.solve.ending import Course, Reason, trail_row
+from gradfit.solve.ending import Course, HeldTrail, Reason, trail_row
+from gradfit.solve.optimizer_state import rest
 from gradfit.solve.optimizers import Maker, Schedule, schedule
 from gradfit.solve.outcome import Array, kept_steps
+from gradfit.solve.patience import Patience, Watched, Watching
 from gradfit.solve.problem import ModelProblem
+from gradfit.solve.snapshot import NOT_KEPT, Keeping, Snapshot, Told
 
 SECONDS = 0.05  # between looks for a Ctrl-C, about
 _MOST_ORDER = 1_000_000  # row numbers that are drawn ahead
@@ -58,6 +62,8 @@ def trained_course(
     *,
     template: Array,
     callback: Callable[[Progress], object] | None,
+    watching: Watching | None = None,
+    keeping: Keeping = NOT_KEPT,
 ) -> Course:
     """Return what the epochs have done; a Ctrl-C ends them within a tenth of a second.
 
@@ -69,57 +75,132 @@ def trained_course(
         If there is no such scheduler or setting.
     """
     epochs, rows = int(descent.epochs), len(problem.y)
-    rates = _Rates.of(loop, descent)
     inputs = len(loop.plan.graph.variables)
     training = Training(
-        loop.plan, problem.columns[:inputs], problem.y, problem.weight, start=box.start, lower=box.lower, upper=box.upper,
-        template=template, square=loop.square, kept=_kept(epochs),
+        loop.plan, problem.columns[:inputs], problem.y, problem.weight, start=box.start, bounds=(box.lower, box.upper),
+        template=template, square=loop.square, kept=_kept(epochs), held=_held(watching, inputs),
     )  # fmt: skip
     size = min(int(descent.batch_size or rows), rows)
-    shuffle = _Order.of(descent, rows) if size < rows else None
-    block = 1 if callback is not None or rates.wants_loss else _block(loop.plan, rows, size)
+    run = _Run(
+        training, _Rates.of(loop, descent), _Order.of(descent, rows) if size < rows else None, epochs, size
+    )
+    if keeping.resume is not None:
+        run.restore(keeping.resume)
+    block = (
+        1
+        if getattr(callback, "every_epoch", callback is not None) or run.rates.wants_loss
+        else _block(loop.plan, rows, size)
+    )
     reason: Reason = "done"
     try:
-        while training.done < epochs:
-            count = min(block, epochs - training.done)
-            order = None if shuffle is None else shuffle.draw(count)
-            if not training.run(rates.ahead(count), order, size):
-                reason = "diverged"
-            rates.tell(training.last[1])
-            stop = callback is not None and callback(_progress(training, epochs, rows, size)) is True
-            if stop or reason == "diverged":
-                reason = "diverged" if reason == "diverged" else "stopped"
-                break
+        reason = run.through(block, callback, keeping)
+        if keeping.ended(training.done, reason) and keeping.save is not None:
+            _ = keeping.save(run.snapshot())
     except KeyboardInterrupt:
         reason = "interrupted"
-    return _course(training, loop, box, epochs, reason=reason, evaluations=training.done * -(-rows // size))
+    return _course(run, loop, box, reason=reason, patience=None if watching is None else watching.patience)
 
 
-def _course(
-    training: Training, loop: Loop, box: Box, planned: int, *, reason: Reason, evaluations: int
-) -> Course:
-    trail, last = training.trail, training.last
+def _held(watching: Watching | None, inputs: int) -> Held | None:
+    if watching is None:
+        return None
+    rows, patience = watching.problem, watching.patience
+    return Held(rows.columns[:inputs], rows.y, rows.weight, patience.epochs, patience.min_delta)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A training with what it needs from epoch to epoch."""
+
+    training: Training
+    rates: "_Rates"
+    shuffle: "_Order | None"
+    epochs: int
+    size: int
+
+    @property
+    def evaluations(self) -> int:
+        """Losses computed so far."""
+        return self.training.done * -(-self.training.rows // self.size)
+
+    def through(self, block: int, callback: Callable[[Progress], object] | None, keeping: Keeping) -> Reason:
+        """Go through the epochs that are left, in blocks, and return why they ended."""
+        training = self.training
+        while training.done < self.epochs:
+            before = training.done
+            count = min(block, self.epochs - before, keeping.room(before))
+            order = None if self.shuffle is None else self.shuffle.draw(count)
+            rates = self.rates.ahead(count)
+            finite = training.run(rates, order, self.size)
+            if training.done == before:
+                return "patience"
+            self.rates.tell(training.last[1])
+            stop = callback is not None and callback(self.progress(rates[training.done - before - 1])) is True
+            if not finite:
+                return "diverged"
+            if training.done < before + count:
+                return "patience"
+            if keeping.due(training.done) and keeping.save is not None:
+                _ = keeping.save(self.snapshot())
+            if stop:
+                return "stopped"
+        return "done"
+
+    def progress(self, rate: float) -> Progress:
+        """Return the last epoch as a callback sees it."""
+        training = self.training
+        _, loss, gradient, before = training.last
+        held = training.watched.before
+        return Progress(
+            training.done, self.epochs, loss, gradient, before, self.evaluations, held, float(rate)
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return the state after an epoch."""
+        arrays: dict[str, NDArray[Any]] = {**self.training.arrays(), "told": np.array(self.rates.told.losses)}
+        if self.shuffle is not None:
+            arrays["shuffle"] = self.shuffle.shuffle.get_state().numpy()
+        return Snapshot("native", self.training.done, arrays, {})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot."""
+        self.training.restore(snapshot.arrays, snapshot.done)
+        self.rates.told.losses = snapshot.arrays["told"].tolist()
+        self.rates.catch_up(snapshot.done)
+        if self.shuffle is not None:
+            state = torch.from_numpy(np.array(snapshot.arrays["shuffle"]))
+            _ = self.shuffle.shuffle.set_state(state)
+
+
+def _course(run: _Run, loop: Loop, box: Box, *, reason: Reason, patience: Patience | None) -> Course:
+    training = run.training
+    trail, last, width = training.trail, training.last, 2 + 2 * len(loop.plan.free)
+    watch = training.watched
+    losses = trail[:, width] if patience is not None else None
+    trail = trail[:, :width]
     if training.done and np.isfinite(last[1]) and not (len(trail) and trail[-1, 0] == last[0]):
         trail = np.vstack([trail, trail_row(*last)])
+        losses = None if losses is None else np.append(losses, watch.before)
+    held = None
+    if patience is not None and losses is not None:
+        seen = Watched(watch.best, watch.best_step, watch.mark, watch.mark_step)
+        chosen = np.clip(watch.chosen if watch.best_step >= 0 else training.parameters, box.lower, box.upper)
+        held = HeldTrail(losses, watch.now, seen, chosen, patience)
     return Course(
         reason=reason,
         title=loop.title,
         rows=training.rows,
         epochs=training.done,
-        planned=planned,
-        evaluations=evaluations,
+        planned=run.epochs,
+        evaluations=run.evaluations,
         start=box.start,
         parameters=np.clip(training.parameters, box.lower, box.upper),
         lower=box.lower,
         upper=box.upper,
         best=training.best,
         trail=trail,
+        held=held,
     )
-
-
-def _progress(training: Training, epochs: int, rows: int, size: int) -> Progress:
-    _, loss, gradient, before = training.last
-    return Progress(training.done, epochs, loss, gradient, before, training.done * -(-rows // size))
 
 
 def _block(plan: Plan, rows: int, size: int) -> int:
@@ -160,6 +241,7 @@ class _Rates:
     rate: float
     optimizer: "torch.optim.Optimizer | None"
     schedule: Schedule | None
+    told: Told
 
     @classmethod
     def of(cls, loop: Loop, descent: Descent) -> "_Rates":
@@ -171,7 +253,7 @@ class _Rates:
             If there is no such scheduler or setting.
         """
         if descent.scheduler is None and not descent.scheduler_settings:
-            return cls(loop.rate, None, None)
+            return cls(loop.rate, None, None, Told(wanted=False))
         leaf = torch.zeros(len(loop.plan.free), dtype=torch.float64, device="cpu", requires_grad=True)
         optimizer = loop.make(leaf)
         made = schedule(
@@ -180,10 +262,8 @@ class _Rates:
             optimizer=optimizer,
             epochs=int(descent.epochs),
         )
-        _ = (
-            optimizer.step()
-        )  # without a gradient it does nothing; schedulers warn where no step came before theirs
-        return cls(loop.rate, optimizer, made)
+        rest(optimizer)
+        return cls(loop.rate, optimizer, made, Told(made.wants_loss))
 
     @property
     def wants_loss(self) -> bool:
@@ -215,7 +295,14 @@ class _Rates:
     def tell(self, loss: float) -> None:
         """Tell the scheduler of an epoch's loss, where it wants to know."""
         if self.schedule is not None and self.wants_loss:
+            self.told.tell(loss)
             _ = self.schedule.tell(loss)
+
+    def catch_up(self, epochs: int) -> None:
+        """Tell the scheduler what one was told that has gone through so many epochs."""
+        if self.schedule is not None:
+            for loss in self.told.again(epochs):
+                _ = self.schedule.tell(loss)
 
 
 def _others(optimizer: "torch.optim.Optimizer") -> Mapping[str, object]:

@@ -38,11 +38,11 @@ class Sums:
     Attributes
     ----------
     cost : float
-        rᵀr, or the sum of a robust loss.
+        rᵀr, or the sum of a robust loss, or the deviance of counts.
     gradient : (k,)
         Jᵀr.
     gram : (k, k)
-        JᵀJ.
+        JᵀJ; of counts Fisher's information.
     """
 
     cost: float
@@ -90,7 +90,7 @@ class Rows(Protocol):
 
 
 class Condensed:
-    """The k + 1 rows as a problem of `solve.lm`; for a robust loss one more holds the cost."""
+    """The k + 1 rows as a problem of `solve.lm`; for a robust loss and for counts the last one is the cost."""
 
     def __init__(self, rows: Rows, loss: Loss) -> None:
         self.rows, self.loss = rows, loss
@@ -102,7 +102,7 @@ class Condensed:
         if not np.isfinite(sums.cost):
             return np.full(k + 1, np.nan), np.full((k + 1, k), np.nan)
         small = condensed(sums)
-        if self.loss.robust:
+        if carried(self.loss):
             factor, z = small or by_eigenvalues(sums)
             return np.append(z, sums.cost), np.vstack([factor, np.zeros(k)])
         if small is not None:
@@ -112,7 +112,12 @@ class Condensed:
 
     def precise_gradient(self, parameters: Array) -> Array | None:
         """Return Jᵀr in long double, where there is such an evaluation."""
-        return None if self.loss.robust else self.rows.gradient(parameters)
+        return None if carried(self.loss) else self.rows.gradient(parameters)
+
+
+def carried(loss: Loss) -> bool:
+    """Return whether the cost is no sum of the squares that a step is made from."""
+    return loss.robust or loss.counts
 
 
 @dataclass(frozen=True)
@@ -148,9 +153,9 @@ def minimise_rows(
 ) -> Outcome:
     """Return the least cost that Levenberg-Marquardt reaches from a start, as `solve.lm.minimise` does.
 
-    The outcome's `end` are the condensed rows, with the cost below them where the loss is robust.
+    The outcome's `end` are the condensed rows, with the cost below them where the loss is robust or one of counts.
     """
-    problem, own = Condensed(rows, loss), Carried() if loss.robust else loss
+    problem, own = Condensed(rows, loss), Carried() if carried(loss) else loss
     return minimise(problem, start, bounds=bounds, loss=own, settings=settings, watch=watch)
 
 
@@ -162,6 +167,13 @@ def end_rows(rows: Rows, parameters: Array) -> tuple[Array, Array]:
         return _with_rest(*small, sums.cost)
     exact = rows.precise(parameters)
     return condensed_exactly(exact) if isinstance(exact, ExactSums) else exact
+
+
+def end_of_counts(rows: Rows, parameters: Array) -> tuple[Array, Array, float]:
+    """Return rows with the gradient of the deviance and Fisher's information, and the deviance."""
+    sums = rows.sums(parameters, Loss("poisson"))
+    factor, z = condensed(sums, least=FOR_ERRORS) or by_eigenvalues(sums)
+    return z, factor, sums.cost
 
 
 def known_rows(outcome: Outcome) -> tuple[Array, Array] | None:

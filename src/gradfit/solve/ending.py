@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from gradfit.notation import count, significant
-from gradfit.solve.outcome import Array, Outcome, Point, Status
+from gradfit.solve.outcome import Array, HeldCourse, Outcome, Point, Status
+from gradfit.solve.patience import Patience, Watched
 
 RADII = (
     0.03  # distance to the minimum, in radii of the confidence region, that counts as arrived (Bates & Watts)
@@ -17,7 +19,7 @@ DIGITS = 1e-6  # relative Newton step that counts as none where the loss has no 
 MOST_CURVATURE = 50  # parameters up to which the Hessian is formed; it costs about as much as 4 k epochs
 SMALL = 2_000_000  # rows times parameters up to which nobody feels that
 
-Reason = Literal["done", "stopped", "diverged", "interrupted"]
+Reason = Literal["done", "patience", "stopped", "diverged", "interrupted"]
 
 
 class Surface(Protocol):
@@ -38,13 +40,38 @@ class Surface(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class HeldTrail:
+    """What the held-out rows said on the way.
+
+    Attributes
+    ----------
+    losses : (m,)
+        Their mean loss at each row of the trail.
+    last : float
+        At the last parameters.
+    seen : Watched
+        The lowest of all epochs.
+    best : (k,)
+        The parameters there.
+    patience : Patience
+        What was asked.
+    """
+
+    losses: Array
+    last: float
+    seen: Watched
+    best: Array
+    patience: Patience
+
+
+@dataclass(frozen=True, eq=False)
 class Course:
     """What training has done, before it is judged.
 
     Attributes
     ----------
     reason : str
-        Why it stopped: all epochs "done", "stopped" by the callback, "diverged" or "interrupted".
+        Why it stopped: all epochs "done", "patience" ran out, "stopped" by the callback, "diverged" or "interrupted".
     title : str
         Optimizer and learning rate, for sentences.
     rows, epochs, planned, evaluations : int
@@ -57,6 +84,11 @@ class Course:
         The lowest loss seen; None when not a single one was finite.
     trail : (m, 2 + 2k)
         For the history, up to the last epoch's start: epochs before, loss, gradient and parameters in each row.
+    held : HeldTrail, optional
+        What the held-out rows said.
+    forecast : callable, optional
+        Returns, from gradient (k,), Hessian (k, k) and loss at the end, how many epochs the slowest direction still needs
+        at this learning rate; None where no law of the optimizer says so.
     """
 
     reason: Reason
@@ -71,6 +103,8 @@ class Course:
     upper: Array
     best: Point | None
     trail: Array
+    held: HeldTrail | None = None
+    forecast: Callable[[Array, Array, float], float | None] | None = None
 
 
 class Newton(NamedTuple):
@@ -79,6 +113,7 @@ class Newton(NamedTuple):
     gain: float  # of loss
     step: Array  # (k,), zero where a bound holds
     minimum: bool  # whether the loss bends upwards, so that there is a minimum to go to
+    needed: float | None = None  # epochs to it in the slowest direction, where a law of the optimizer tells
 
 
 def trail_row(step: int, loss: float, gradient: Array, parameters: Array) -> Array:
@@ -104,10 +139,69 @@ def ending(surface: Surface, course: Course) -> Outcome:
     while each component of the gradient has fallen below a thousandth of its largest value: a step that is too small
     does the first, but not the second.
 
+    "early-stopped" when the parameters with the lowest loss over held-out rows were asked for, and the run went on
+    beyond them: they are no minimum of the loss that was trained, and are not meant to be.
+
     References
     ----------
     .. [1] Bates & Watts, Technometrics 23 (1981) 179: a relative offset convergence criterion.
     """
+    outcome = _ended(surface, course)
+    return outcome if course.held is None else _with_held(outcome, surface, course, course.held)
+
+
+def _with_held(outcome: Outcome, surface: Surface, course: Course, held: HeldTrail) -> Outcome:
+    """Return the outcome with what the held-out rows said, at the parameters that they liked best where that was asked."""
+    seen, steps = held.seen, course.trail[:, 0].astype(np.int64)
+    complete = not len(steps) or steps[-1] < course.epochs
+    told = HeldCourse(
+        step=np.append(steps, course.epochs) if complete else steps,
+        loss=np.append(held.losses, held.last) if complete else held.losses,
+        best_step=seen.best_step,
+        best_loss=seen.best,
+        best=held.best,
+        last=course.parameters,
+        returned=course.epochs
+        if outcome.parameters is course.parameters or course.best is None
+        else course.best[0],
+        stopped=course.reason == "patience",
+    )
+    if seen.best_step < 0:
+        said = "The validation loss was never a finite number, so that it could choose nothing."
+        return replace(outcome, held=told, message=f"{outcome.message} {said}")
+    lost = outcome.status in ("diverged", "interrupted")
+    at_best = outcome if lost else _ended(surface, replace(course, parameters=held.best))
+    if held.patience.stop == "last" or (seen.best_step == course.epochs and not lost):
+        return replace(outcome, held=told, message=f"{_patience_sentence(course, held)}{outcome.message}")
+    back = f"Returned are the parameters after {count(seen.best_step, 'epoch')}, where the validation loss was least: "
+    best, end = significant(seen.best, 4), significant(held.last, 4)
+    at_end = f" (at the end {end})" if np.isfinite(held.last) and end != best else ""
+    done = f"After {count(course.epochs, 'epoch')} of {course.title}: " if course.reason == "done" else ""
+    first = f"{outcome.message} " if lost else _patience_sentence(course, held) or done
+    return replace(
+        outcome,
+        parameters=held.best,
+        loss=surface.value(held.best),
+        status=outcome.status if lost else "converged" if at_best.converged else "early-stopped",
+        message=f"{first}{_small(back) if first.endswith(': ') else back}{best}{at_end}.",
+        evaluations=outcome.evaluations + 1,
+        held=replace(told, returned=seen.best_step),
+    )
+
+
+def _patience_sentence(course: Course, held: HeldTrail) -> str:
+    if course.reason != "patience":
+        return ""
+    done = f"{course.epochs} of {count(course.planned, 'epoch')} of {course.title}"
+    waited = count(course.epochs - held.seen.mark_step, "epoch")
+    return f"Stopped early after {done}: the validation loss had not fallen for {waited}. "
+
+
+def _small(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def _ended(surface: Surface, course: Course) -> Outcome:
     if course.reason == "interrupted":
         return _best(surface, course, "interrupted", _interrupted(course))
     if course.reason == "diverged":
@@ -135,7 +229,10 @@ def _judged(surface: Surface, course: Course) -> Outcome:
     if hessian is None or not np.isfinite(gradient).all():
         status, verdict = _by_change(trail, surface)
     else:
-        status, verdict = _by_newton(newton(gradient, hessian, course), course, _Lately.of(trail, surface))
+        promise = newton(gradient, hessian, course)
+        if course.forecast is not None and promise.minimum:
+            promise = promise._replace(needed=course.forecast(gradient, hessian, final))
+        status, verdict = _by_newton(promise, course, _Lately.of(trail, surface))
     first = trail[0, 1]
     if status != "converged" and final - first > abs(first):
         grown = f"The loss grew from {significant(first, 5)} to {significant(final, 5)} in {done}"
@@ -231,13 +328,25 @@ def _on_the_way(promise: Newton, course: Course, lately: _Lately) -> tuple[Statu
     if not promise.minimum:
         return "epochs-done", "and there is no minimum nearby; give more epochs or another start"
     if fallen == 0:
-        return "stalled", f"which hardly falls, though {gain}; raise lr or scale the columns"
+        slow = "" if promise.needed is None else f", and {_slowest(promise.needed)}"
+        return "stalled", f"which hardly falls, though {gain}{slow}; raise lr or scale the columns"
     needed = promise.gain / fallen * lately.span
-    about = count(max(round(needed), 1), "epoch") if needed < 1e6 else f"{significant(needed)} epochs"
+    pace = f"at this pace the work of {_epochs(needed)}"
+    pace = pace if promise.needed is None else _slowest(promise.needed)
     if needed > 3 * course.epochs:
-        pace = f"{gain}, at this pace the work of {about}"
-        return "stalled", f"which hardly falls: {pace}; raise lr or scale the columns"
-    return "epochs-done", f"and still falls: {gain}, at this pace the work of {about}; give more epochs"
+        return "stalled", f"which hardly falls: {gain}, {pace}; raise lr or scale the columns"
+    return "epochs-done", f"and still falls: {gain}, {pace}; give more epochs"
+
+
+def _epochs(number: float) -> str:
+    return count(max(round(number), 1), "epoch") if number < 1e6 else f"{significant(number)} epochs"
+
+
+def _slowest(needed: float) -> str:
+    """Return how long the slowest direction still takes."""
+    if not needed < np.inf:
+        return "to which this lr never leads"
+    return f"for which the slowest direction needs about {_epochs(float(f'{needed:.2g}'))} more"
 
 
 def _by_change(trail: Array, surface: Surface) -> tuple[Status, str]:

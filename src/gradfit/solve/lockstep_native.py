@@ -4,8 +4,8 @@ import ctypes
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from gradfit.graph import Graph
 from gradfit.kernel import NumpyKernel
 from gradfit.native import many
 from gradfit.native.compiled import lanes, library
-from gradfit.native.sums import ROBUST
-from gradfit.solve.batch import CONVERGED, SINGULAR, STALLED, Array, Batch, Cost, Ends, Settings, sums
+from gradfit.native.sums import ROBUST, triangle
+from gradfit.solve.batch import CONVERGED, SINGULAR, STALLED, Array, Batch, Cost, Ends, Settings, dots, sums
 from gradfit.solve.lockstep import POINTS, hopeless
 from gradfit.solve.scatter import standard_errors
 
@@ -24,8 +24,16 @@ Indices = NDArray[np.int64]
 
 #: of the cost that the last step may promise: it is taken, and leaves far less to go
 SHARE = {64: 1e-14, 32: 1e-6}
+UNKNOWN = {64: 1e-14, 32: 1e-5}  # share of a column's square, which is rounding
 SLOWER = 1e-3  # of that where a cost's curvature is only roughly known, and each step leaves a good part of the way
-RANGE = 4096  # fits a call: their results stay in the second-level cache
+RANGE = 4096  # fits a call at most: their results stay in the second-level cache
+WORTH = 25_000  # numbers of the response that are worth a thread: a third of a millisecond, twice what it takes to begin
+PIECES = 4  # ranges a thread, where there is work for so many: fits take different times
+MOST_SINGLE, FAR_SINGLE = (
+    1e12,
+    16.0,
+)  # size of numbers that go into float32, and how far from 0 beside their range
+LEAST_SINGLE = 3e4  # times the scatter that a response's length may be there
 MOST_FREE = 24  # sums are written out: their code grows with the square
 
 
@@ -47,8 +55,67 @@ def solve(
 ) -> Ends:
     """Return where each fit ended: see `gradfit.solve.batch.Solve`. Eight fits advance in lock-step on each core.
 
-    The last bit of a fit depends neither on the number of threads nor on the other fits.
+    The last bit of a fit depends neither on the number of threads nor on the other fits. With float32, fits whose data or
+    ends that leaves too few digits of are made in float64.
     """
+    call = partial(_solved, graph, free=free, lower=lower, upper=upper)
+    if settings.dtype == "float64":
+        return call(batch, start, loss=loss, settings=settings)
+    size, wide = _size(batch), replace(settings, dtype="float64")
+    fine = _suits(batch, size)
+    if fine.all():
+        ends = call(batch, start, loss=loss, settings=settings)
+    else:
+        ends = Ends.blank(len(batch.y), start.shape[1])
+        if fine.any():
+            ends.put(fine, call(batch.rows(fine), _of(start, fine), loss=loss.rows(fine), settings=settings))
+    again = np.flatnonzero(~(fine & _shows(ends, size, len(free))))
+    if len(again):
+        ends.put(again, call(batch.rows(again), _of(start, again), loss=loss.rows(again), settings=wide))
+    return ends
+
+
+def _of(start: Array, which: Indices | NDArray[np.bool_]) -> Array:
+    return start[which] if len(start) > 1 else start
+
+
+def _size(batch: Batch) -> Array:
+    """Return the length (m,) of each weighted response, which no number in it exceeds."""
+    y = batch.y if batch.weight is None else batch.y * batch.weight
+    with np.errstate(over="ignore"):
+        return np.sqrt(dots(y, y))
+
+
+def _suits(batch: Batch, size: Array) -> NDArray[np.bool_]:
+    """Return which fits (m,) hold numbers that float32 tells apart, and whose squares it holds."""
+    out = (size < MOST_SINGLE) & ((size > 1 / MOST_SINGLE) | (size == 0))
+    for column in batch.columns:
+        low, high = column.min(axis=-1), column.max(axis=-1)
+        far = np.maximum(np.abs(low), np.abs(high))
+        out &= (far <= FAR_SINGLE * (high - low)) | (high == low)
+        out &= (far < MOST_SINGLE) & ((far > 1 / MOST_SINGLE) | (far == 0))
+    return out
+
+
+def _shows(ends: Ends, size: Array, unknowns: int) -> NDArray[np.bool_]:
+    """Return which fits (m,) converged, to residuals that are large beside the rounding of their data."""
+    with np.errstate(all="ignore"):
+        scatter = np.sqrt(ends.rss / np.maximum(ends.points - unknowns, 1))
+        return (ends.status == CONVERGED) & (scatter * LEAST_SINGLE > size)
+
+
+def _solved(
+    graph: Graph,
+    batch: Batch,
+    start: Array,
+    *,
+    free: Indices,
+    lower: Array,
+    upper: Array,
+    loss: Cost,
+    settings: Settings,
+) -> Ends:
+    """Return where each fit ended, all of them in the precision of the settings."""
     m, k = len(batch.y), len(graph.parameters)
     points = batch.points()
     status = hopeless(batch, points, len(free), loss)
@@ -114,8 +181,7 @@ class _Task:
         lost = ~np.isfinite(errors) & ~held & (known | (freedom > 0))[:, None]
         ended = (ends.status == CONVERGED) | (ends.status == STALLED)
         ends.status[ended & lost.any(axis=1)] = SINGULAR
-        errors[held] = np.nan
-        ends.stderr[:, self.free] = errors
+        ends.stderr[:, self.free] = np.where(held | ~np.isfinite(errors), np.nan, errors)
 
     def judge_robust(self, ends: Ends, batch: Batch, order: Indices) -> None:
         """Put in standard errors by the formula for robust losses, whose sums take another pass in NumPy."""
@@ -188,10 +254,10 @@ class _Run:
         self.out = np.empty((code.count + 3, room), dtype=self.dtype)
         self.variance = np.empty((len(code.shape.free), room), dtype=self.dtype)
 
-    def __call__(self, first: int) -> None:
-        """Fit a range of the order from there."""
+    def __call__(self, first: int, step: int) -> None:
+        """Fit so many of the order from there."""
         code, room = self.code, self.out.shape[1]
-        last = min(first + RANGE, len(self.order))
+        last = min(first + step, len(self.order))
         depth = -(-(last - first) // many.FITS) * many.FITS
         f = len(code.shape.free)
         gram = np.ones((f * (f + 1) // 2, depth), dtype=self.dtype)
@@ -203,16 +269,48 @@ class _Run:
             self.points, self.fits, self.stride, first, last, room, depth, *self.last_arguments,
         )  # fmt: skip
         code.errors(gram.ctypes.data, self.variance.ctypes.data + offset, depth, room, depth)
+        self._forget(gram, self.variance[:, first:last])
+
+    def _forget(self, gram: Array, variance: Array) -> None:
+        """Make variances (f, m) infinite whose column of the Jacobian is nothing, to rounding, beside the others."""
+        least = UNKNOWN[self.code.shape.real] * len(variance)
+        squares = gram[[k for k, (i, j) in enumerate(triangle(len(variance))) if i == j], : variance.shape[1]]
+        with np.errstate(all="ignore"):
+            variance[variance * squares * least >= 1] = np.inf
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def step_of(fits: int, points: int, workers: int) -> int:
+    """Return how many fits of so many points a range has: as many as go through the lanes in whole rounds.
+
+    >>> step_of(1000, 25, 2), step_of(1000, 100, 2), step_of(1_000_000, 25, 2)
+    (4096, 256, 4096)
+    """
+    worth = min(PIECES * workers, fits * points // WORTH) if workers > 1 else 1
+    share = -(-fits // max(worth, 1))
+    return RANGE if worth <= 1 else min(RANGE, -(-share // many.FITS) * many.FITS)
 
 
 def _each(run: _Run, threads: int | None) -> None:
     """Run all ranges; the compiled code lets other threads run."""
-    firsts = range(0, len(run.order), RANGE)
-    workers = min(threads or os.cpu_count() or 1, len(firsts))
+    workers, fits = threads or cores(), len(run.order)
+    step = step_of(fits, run.points, workers)
+    firsts = range(0, fits, step)
+    workers = max(1, min(workers, len(firsts)))
+
+    def work(turn: int) -> None:
+        for first in firsts[turn::workers]:
+            run(first, step)
+
     if workers <= 1:
-        for first in firsts:
-            run(first)
+        work(0)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(run, firsts):
-            pass
+    with ThreadPoolExecutor(workers - 1) as pool:
+        others = [pool.submit(work, turn) for turn in range(1, workers)]
+        work(0)
+        for other in others:
+            other.result()

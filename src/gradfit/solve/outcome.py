@@ -13,7 +13,7 @@ from gradfit.solve.factor import Factor, Inverse
 
 Array = NDArray[np.float64]
 Status = Literal[
-    "converged", "max-iterations", "epochs-done", "interrupted", "diverged", "stalled", "singular"
+    "converged", "max-iterations", "epochs-done", "early-stopped", "interrupted", "diverged", "stalled", "singular"
 ]  # fmt: skip
 Point = tuple[int, float, ArrayLike, ArrayLike]  # step, loss, its gradient (k,), parameters (k,)
 
@@ -88,6 +88,40 @@ class History:
 
 
 @dataclass(frozen=True, eq=False)
+class HeldCourse:
+    """What the mean loss over held-out rows was on the way of a training.
+
+    Attributes
+    ----------
+    step : (m,) int
+        Epochs done: those that the history keeps, and the last.
+    loss : (m,)
+        Over the held-out rows, at the parameters of that step.
+    best_step : int
+        The step with the lowest loss of all, kept or not; -1 where none was finite.
+    best_loss : float
+        That loss.
+    best : (k,)
+        The free parameters there; those of the last step where there is none.
+    last : (k,)
+        The free parameters after the last epoch.
+    returned : int
+        Epochs done at the parameters that the outcome has.
+    stopped : bool
+        Whether patience ended the run.
+    """
+
+    step: NDArray[np.int64]
+    loss: Array
+    best_step: int
+    best_loss: float
+    best: Array
+    last: Array
+    returned: int
+    stopped: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """Where a solver ended and why.
 
@@ -98,8 +132,8 @@ class Outcome:
     loss : float
         The loss at them, over all rows.
     status : str
-        Why the solver stopped: "converged", "max-iterations", "epochs-done", "interrupted", "diverged", "stalled" or
-        "singular".
+        Why the solver stopped: "converged", "max-iterations", "epochs-done", "early-stopped" (at the parameters with the
+        lowest loss over held-out rows), "interrupted", "diverged", "stalled" or "singular".
     message : str
         The same as one sentence with its numbers.
     iterations : int
@@ -113,6 +147,10 @@ class Outcome:
     factor : Factor or Inverse, optional
         Of that Jacobian, scaled by its own column lengths. An `Inverse` says as well that `loss` is the sum of squares at
         the parameters: errors follow from these two alone.
+    held : HeldCourse, optional
+        The loss over held-out rows on the way, where training looked at it.
+    by : str
+        What evaluated the model, empty for the problem's own kernel.
     """
 
     parameters: Array
@@ -124,6 +162,8 @@ class Outcome:
     points: Sequence[Point] | Callable[[], Sequence[Point]] = ()
     end: tuple[Array, Array] | None = None
     factor: Factor | Inverse | None = None
+    held: HeldCourse | None = None
+    by: str = ""
 
     @cached_property
     def history(self) -> History:

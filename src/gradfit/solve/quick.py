@@ -19,49 +19,73 @@ ROWS = 100_000  # beyond, a pass over the data is worth more than one core
 
 
 def quick(
-    problem: ModelProblem,
-    start: Array,
-    *,
-    bounds: tuple[Array, Array] | None,
-    settings: LM,
-    now: bool,
+    problem: ModelProblem, start: Array, *, bounds: tuple[Array, Array] | None, settings: LM
 ) -> Outcome | None:
-    """Return the least-squares fit that `lm.minimise` would return, None where it takes that one's means.
-
-    Parameters
-    ----------
-    now : bool
-        Whether to compile even where the work has not earned it yet.
-    """
-    end = _end(problem, start, bounds, settings, now=now)
+    """Return the least-squares fit that `lm.minimise` would return, None where it takes that one's means."""
+    end = _end(problem, start, bounds, settings)
     if end is None or (bounds is not None and not _inside(end.parameters, bounds)):
         return None
     return _outcome(end, ending_sentence("converged", end.iterations), end.iterations)
 
 
-def quick_closed_form(problem: ModelProblem, start: Array, *, now: bool) -> Outcome | None:
+def quick_closed_form(problem: ModelProblem, start: Array) -> Outcome | None:
     """Return the minimum of a problem that is linear in all its parameters, None where it takes `closed_form`'s means."""
-    end = _end(problem, start, None, _ONE_SOLVE, now=now)
+    end = _end(problem, start, None, _ONE_SOLVE)
     return None if end is None else _outcome(end, SOLVED, 1, way=(0, -1))
 
 
 _ONE_SOLVE = LM(max_iterations=0)
 
 
-def _end(
-    problem: ModelProblem, start: Array, bounds: tuple[Array, Array] | None, settings: LM, *, now: bool
+FTOL, _FACTOR, _CALLS = (
+    1.49012e-8,
+    100.0,
+    200,
+)  # what SciPy gives MINPACK: tolerances, first bound, evaluations a parameter
+
+
+def as_minpack(problem: ModelProblem, start: Array) -> tuple[End, Array] | None:
+    """Return where MINPACK's walk from a start leads, and (JᵀJ)⁻¹ (k, k) there; None where MINPACK itself has to walk.
+
+    A problem that is linear in all its parameters needs no walk.
+    """
+    k = len(start)
+    if problem.small is not None and len(problem.small.graph.linear) == k:
+        end = _called(problem, start, None, most=0, goal=0.0, damping=0.0)
+    else:
+        most = _CALLS * (k + 1)
+        end = _called(problem, start, None, most=most, goal=FTOL, damping=_FACTOR, walk="minpack")
+    return None if end is None else (end, Inverse.of_triangle(end.covariance, k).matrix)
+
+
+def _end(problem: ModelProblem, start: Array, bounds: tuple[Array, Array] | None, settings: LM) -> End | None:
+    if len(problem.y) > ROWS:
+        return None
+    goal, damping = settings.tolerance**2, settings.damping
+    return _called(problem, start, bounds, most=settings.max_iterations, goal=goal, damping=damping)
+
+
+def _called(
+    problem: ModelProblem,
+    start: Array,
+    bounds: tuple[Array, Array] | None,
+    *,
+    most: int,
+    goal: float,
+    damping: float,
+    walk: str = "own",
 ) -> End | None:
-    weight, rows = problem.weight, len(problem.y)
-    if problem.small is None or rows > ROWS or (weight is not None and weight.ndim > 1):
+    weight = problem.weight
+    if problem.small is None or (weight is not None and weight.ndim > 1):
         return None
     free = tuple(range(len(problem.template))) if problem.free is None else tuple(problem.free.tolist())
-    fit = problem.small.get(free, weighted=weight is not None, now=now)
+    fit = problem.small.get(free, weighted=weight is not None, walk=walk)
     if fit is None:
         return None
     lower, upper = bounds or (None, None)
     end = fit(
-        problem.columns, problem.y, weight, problem.whole(start), lower=lower, upper=upper,
-        most=settings.max_iterations, tolerance=settings.tolerance, damping=settings.damping,
+        problem.columns, problem.y, weight, problem.whole(start), lower=lower, upper=upper, most=most, goal=goal,
+        damping=damping,
     )  # fmt: skip
     return end if end is not None and _in_range(end) else None
 
@@ -78,8 +102,9 @@ def _outcome(end: End, message: str, iterations: int, way: Sequence[int] | None 
     factor = Inverse.of_triangle(end.covariance, len(end.parameters))
     points = partial(_points, end, way)
     return Outcome(
-        end.parameters, end.cost, "converged", message, iterations, end.evaluations, points, None, factor
-    )
+        end.parameters, end.cost, "converged", message, iterations, end.evaluations, points, None, factor,
+        by="native",
+    )  # fmt: skip
 
 
 def _inside(parameters: Array, bounds: tuple[Array, Array]) -> bool:

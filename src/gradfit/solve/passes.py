@@ -25,7 +25,7 @@ _P = TypeVar("_P")
 _T = TypeVar("_T")
 
 PIECE = 64 * BLOCK  # rows that one thread takes at a time
-_CHUNK = 16_384  # rows of a Jacobian that NumPy works on
+CHUNK = 8192  # rows that NumPy works on: their Jacobian stays in the cache, and BLAS wakes no threads for its columns
 
 
 class Parts(Protocol):
@@ -155,21 +155,23 @@ class Passes:
         """Return the problem over some rows of a part after the other."""
         one = self.problem
         inputs = len(columns) - 1 - self.weighted
-        for start in range(0, len(columns[-1]), _CHUNK):
-            cut = [np.ascontiguousarray(c[start : start + _CHUNK], dtype=np.float64) for c in columns]
+        for start in range(0, len(columns[-1]), CHUNK):
+            cut = [np.ascontiguousarray(c[start : start + CHUNK], dtype=np.float64) for c in columns]
             weight = cut[-1] if self.weighted else None
             y = cut[inputs]
             yield ModelProblem(
-                one.model, cut[:inputs] or [np.zeros(len(y))], y, weight, one.template, one.free, one.wide
-            )
+                one.model, cut[:inputs] or [np.zeros(len(y))], y, weight, one.template, one.free, one.wide,
+                counts=one.counts,
+            )  # fmt: skip
 
     def _added(self, columns: Columns, parameters: Array, loss: Loss) -> Array:
         out: list[Array] = []
         for problem in self.over(columns):
+            if problem.counts:
+                out.append(_products(*scored(problem, parameters)))
+                continue
             r, J = problem.residual_jacobian(parameters)
-            cost = loss.cost(r)
-            r, J = loss.linearised(r, J)
-            out.append(np.concatenate([[cost], r @ J, (J.T @ J).ravel()]))
+            out.append(_products(loss.cost(r), *loss.linearised(r, J)))
         return np.sum(out, axis=0)
 
     def _factor(self, columns: Columns, parameters: Array) -> Array:
@@ -187,6 +189,37 @@ class Passes:
                 return None
             total.add(part)
         return total.value()
+
+
+def scored(problem: ModelProblem, parameters: Array) -> tuple[float, Array, Array]:
+    """Return the deviance of counts, and rows with its gradient and the curvature that is expected: Fisher's scoring.
+
+    References
+    ----------
+    .. [1] McCullagh & Nelder (1989), Generalized Linear Models, 2nd ed., sec. 2.5.
+    """
+    deviance = problem.residual(parameters)
+    miss, J = problem._replace(counts=False, weight=None).residual_jacobian(parameters)
+    mean = miss + problem.y
+    weight = 1 / np.sqrt(np.where(mean > 0, mean, 1.0))
+    weight = weight if problem.weight is None else weight * problem.weight
+    return float(deviance @ deviance), miss * weight, J * weight[:, None]
+
+
+def _products(cost: float, r: Array, J: Array) -> Array:
+    """Return cost, Jᵀr and JᵀJ (1 + k + k²,) column by column: BLAS takes whole matrices to threads of its own.
+
+    Where other programs run, too, those wait milliseconds for one another.
+    """
+    columns = np.ascontiguousarray(J.T)
+    k = len(columns)
+    out = np.empty(1 + k + k * k)
+    out[0], gram = cost, out[1 + k :].reshape(k, k)
+    for i, column in enumerate(columns):
+        out[1 + i] = column @ r
+        for j in range(i + 1):
+            gram[i, j] = gram[j, i] = column @ columns[j]
+    return out
 
 
 def _triangular(rows: Array) -> Array:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from gradfit.diagnose import Diagnosis, Evidence, Finding, diagnose
-from gradfit.penalty import Shrinkage
 from gradfit.result import FitResult
+from gradfit.shrinkage import Shrinkage
 from gradfit.solve.counts import rows_at_zero
 
 #: findings that another minimum would explain: other starts are tried before they are believed
@@ -58,7 +58,9 @@ def evidence_of(result: FitResult) -> Evidence:
 
 
 #: findings of a penalised fit that the penalty answers, or that a residual pulled on purpose would raise
-_ANSWERED = frozenset({"unidentifiable", "strong-correlation", "too-few-points", "local-minimum", "not-converged"})
+_ANSWERED = frozenset(
+    {"unidentifiable", "strong-correlation", "too-few-points", "local-minimum", "not-converged"}
+)
 
 
 def diagnosed(result: FitResult, shrinkage: Shrinkage) -> Diagnosis:
@@ -66,7 +68,7 @@ def diagnosed(result: FitResult, shrinkage: Shrinkage) -> Diagnosis:
     told = Finding(
         "penalised",
         "info",
-        shrinkage.text.rpartition(". ")[0] + ". Standard errors hold for this penalty: what it pulled stays pulled",
+        shrinkage.sentence,
         "penalty=None",
         {"strength": shrinkage.strength, "effective": shrinkage.effective, "zero": shrinkage.zero},
     )

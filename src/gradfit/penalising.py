@@ -12,16 +12,10 @@ from gradfit.errors import DataError, ModelError, OptionError
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.notation import count, listing, significant
-from gradfit.penalty import (
-    Aim,
-    Penalty,
-    PenaltyPath,
-    Shrinkage,
-    described,
-    effective_parameters,
-)
+from gradfit.penalty import Aim, Penalty, described
 from gradfit.prepare import Parameters
 from gradfit.result import Starts
+from gradfit.shrinkage import PenaltyPath, Shrinkage, effective_parameters
 from gradfit.solve.descent import Descent
 from gradfit.solve.factor import column_lengths
 from gradfit.solve.lm import LM
@@ -228,7 +222,8 @@ class Ground:
         text = f"{described(aim, strength)}. {_cut(aim, zero)}{_chosen(path)}{CONDITIONAL}"
         value = shrink.value(p) / self.rows / self.unit / self.unit
         return Shrinkage(
-            aim.penalty.kind, strength, tuple(aim.penalised), zero, text, effective, value, path, shrink.rows, ~still
+            aim.penalty.kind, strength, tuple(aim.penalised), zero, text, effective, value, path,
+            "the centre" if aim.penalty.centre else "0", shrink.rows, ~still,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ a path of strengths
@@ -304,7 +299,7 @@ class Ground:
         r, J = part.residual_jacobian(zero)
         unit = self.shrink(rows, zero, 1.0)
         weight = column_lengths(unit.rows) * unit.rows.any(axis=0)
-        return list(ridge_path(r, J, weight, unit.centre, strengths))
+        return list(ridge_path(r, J, strengths, weight=weight, centre=unit.centre))
 
     def reach(self) -> Array:
         """Return strengths (m,), falling: from one that leaves nothing of the penalised parameters to next to none.

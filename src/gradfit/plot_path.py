@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure  # noqa: TID251  only the names of types
 
     from gradfit.growing import GrowResult
-    from gradfit.penalty import PenaltyPath
+    from gradfit.shrinkage import PenaltyPath
 
 Array = NDArray[np.float64]
 

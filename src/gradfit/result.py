@@ -25,10 +25,10 @@ from gradfit.likelihood import (
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.parameter import ParameterResult, Params, checked_level
-from gradfit.penalty import PenaltyPath, Shrinkage
 from gradfit.prediction import Prediction
 from gradfit.prepare import Data, Parameters
 from gradfit.rivals import RIVALS
+from gradfit.shrinkage import PenaltyPath, Shrinkage
 from gradfit.solve.factor import Inverse, inverse
 from gradfit.solve.outcome import History, Outcome
 from gradfit.solve.problem import ModelProblem

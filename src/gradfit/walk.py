@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from gradfit.errors import ModelError
 from gradfit.graph import Graph
-from gradfit.kernel import NativeKernel, NumpyKernel, once
 from gradfit.loss import Loss, standard_deviation
 from gradfit.model import BoundModel
-from gradfit.native.small import small_fits
 from gradfit.notation import count, significant
-from gradfit.penalty import Shrinkage
 from gradfit.prepare import Parameters, rows_text
 from gradfit.result import Starts
+from gradfit.shrinkage import Shrinkage
 from gradfit.solve.counts import along_zero, brought_inside, rows_at_zero
 from gradfit.solve.descent import Descent
 from gradfit.solve.factor import Inverse
@@ -120,18 +118,9 @@ def _executor(problem: ModelProblem, options: Options) -> str:
     return "native" if problem.small.earned(len(problem.y)) else "numpy"
 
 
-def _prepared(
-    model: BoundModel, problem: ModelProblem, options: Options
-) -> tuple[ModelProblem, Graph | None]:
-    """Return the problem with what depends on its inputs alone as columns, and its graph where rows are summed in pieces."""
-    graph, executor = model.graph, options.executor
-    apart = None if graph is None or executor == "tensor" else once(graph)
-    if apart is not None:
-        graph, columns = apart.graph, apart.columns(problem.columns)
-        small = None if problem.small is None else small_fits(graph)
-        kernel = NativeKernel(graph) if executor == "native" else NumpyKernel(graph)
-        problem = problem._replace(model=kernel, columns=columns, small=small)
-    return problem, graph if executor != "tensor" and suits(problem) else None
+def _taken_apart(model: BoundModel, problem: ModelProblem, options: Options) -> Graph | None:
+    """Return the graph of a model whose many rows are summed in pieces, None where they are taken as a whole."""
+    return model.graph if options.executor != "tensor" and suits(problem) else None
 
 
 def _count(problem: ModelProblem, outcome: Outcome) -> None:
@@ -149,8 +138,7 @@ def _closed(model: BoundModel, problem: ModelProblem, parameters: Parameters, op
         If the model is not finite on the data.
     """
     begin, problem = np.zeros(len(parameters.free)), problem.quadratic()
-    problem, graph = _prepared(model, problem, options)
-    executor = _executor(problem, options)
+    executor, graph = _executor(problem, options), _taken_apart(model, problem, options)
     outcome = quick_closed_form(problem, begin) if executor == "native" else None
     if outcome is None and graph is not None:
         outcome = closed_in_pieces(problem, graph, begin, executor=executor)
@@ -176,8 +164,7 @@ def _fitted(
     """Return the fit from one start; for a robust loss without a scale, in turns with the estimate of the scale."""
     bounds = None if parameters.plain else parameters.bounds
     settings = options.solver if isinstance(options.solver, LM) else LM()
-    loss = options.loss
-    problem, graph = _prepared(model, problem, options)
+    loss, graph = options.loss, _taken_apart(model, problem, options)
 
     def run(point: Array, loss: Loss) -> Outcome:
         executor, watch = _executor(problem, options), options.callback

@@ -153,11 +153,7 @@ def _tried(way: Way, trained: Trained, executor: str) -> Way:
         epochs = bench.enough(done)
         if epochs is not None:
             cures[f"lr={rate:.3g}, epochs={epochs}"] = bench.end(bench.trained(lr=rate, epochs=epochs))
-    epochs = None if trained.outcome.status == "diverged" else bench.enough(trained)
-    if epochs is not None:
-        cures[f"epochs={epochs}"] = bench.end(bench.trained(lr=way.rate, epochs=epochs))
-        if cures[f"epochs={epochs}"] >= NEAR and 5 * epochs <= LONGER * way.epochs:
-            cures[f"epochs={5 * epochs}"] = bench.end(bench.trained(lr=way.rate, epochs=5 * epochs))
+    cures |= bench.longer(trained, way.rate)
     for factor in (1, 10, 100):
         if factor * TRAININGS * one > MOST or (factor > 1 and min(cures.values()) < NEAR):
             break
@@ -196,6 +192,16 @@ class _Bench:
             return 8 * epochs
         needed = _needed(done)
         return epochs + int(1.25 * needed) + 1 if needed < LONGER * epochs else None
+
+    def longer(self, done: Trained, rate: float) -> dict[str, float]:
+        """Return how far from the minimum the training ends with more epochs at its own rate."""
+        first = None if done.outcome.status == "diverged" else self.enough(done)
+        out: dict[str, float] = {}
+        for epochs in () if first is None else (first, 5 * first):
+            if epochs > LONGER * done.course.epochs or min(out.values(), default=np.inf) < NEAR:
+                break
+            out[f"epochs={epochs}"] = self.end(self.trained(lr=rate, epochs=epochs))
+        return out
 
 
 def _best_rate(task: Task, executor: str) -> float | None:

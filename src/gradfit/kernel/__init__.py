@@ -10,7 +10,6 @@ from gradfit.graph import Graph
 from gradfit.kernel.columnwise import AutogradKernel, DifferenceKernel
 from gradfit.kernel.native import NativeExecutor, NativeKernel
 from gradfit.kernel.numpy import NumpyExecutor, NumpyKernel
-from gradfit.kernel.once import Once, once
 from gradfit.kernel.tensor import TensorExecutor, TensorKernel
 
 Array = NDArray[np.float64]
@@ -49,5 +48,5 @@ EXECUTORS: dict[str, Executor] = {
 
 __all__ = [
     "EXECUTORS", "AutogradKernel", "DifferenceKernel", "Executor", "Kernel", "NativeExecutor", "NativeKernel",
-    "NumpyExecutor", "NumpyKernel", "Once", "TensorExecutor", "TensorKernel", "once",
+    "NumpyExecutor", "NumpyKernel", "TensorExecutor", "TensorKernel",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradfit.kernel import Kernel as ColumnKernel
 from gradfit.loss import Loss
-from gradfit.many.executors import chosen
+from gradfit.many.executors import Executor, able, chosen
 from gradfit.many.lost import Lost, Part
 from gradfit.many.memory import foresee
 from gradfit.many.rows import BLOCK, Array, Block, Indices, Source
@@ -174,8 +174,9 @@ class Task:
         if self.library:
             self.how.append("Start values are the library model's own guess")
             return
+        solver = replace(self.solver, executor=self._trying)
         self.found = candidates(
-            self.source, self.model, self.solver, starts=self.starts, executor=self._searching, seed=self.seed
+            self.source, self.model, solver, starts=self.starts, executor=self._searching, seed=self.seed
         )
         few = len(self.found.values)
         best = "its answer" if few == 1 else f"the best of {count(few, 'different answer')}"
@@ -188,6 +189,13 @@ class Task:
         """What evaluates the draws of a search: machine code where these fits have it, else as in a single fit."""
         used = self.executor_used.kind
         return used if used == "native" or self.executor == "numpy" else "auto"
+
+    @property
+    def _trying(self) -> Executor:
+        """What fits the sample: machine code as well where the search compiles it in any case."""
+        used, free = self.executor_used, self.parameters.free
+        searched = self._searching == "auto" and len(free) - len(self.linear) > 1
+        return replace(used, name="native") if searched and able("native", used.graph, free, Cost()) else used
 
     def _starts(self, block: Block) -> Array:
         starts = self.starts[block.place]

@@ -22,6 +22,7 @@ SEARCHED = 8  # of them are searched at most
 MOST = 16  # start values
 GAIN = 0.01  # of the variation of the sample that another start value explains at least
 POINTS = 200  # of a fit that start values are compared at
+STEPS = 50  # of a fit that begins from another one's answer
 SPREAD = 8  # ends of one search that the other fits begin from
 LOWER = 0.999  # of a loss, below which it is another minimum
 VAIN = 2  # searches without a lower minimum after which no more follow
@@ -139,7 +140,8 @@ class _Sample:
                 lost.add(Part(block, starts[[fit]], Ends.blank(1, starts.shape[1])))
             if len(fits) == SAMPLE:
                 break
-        squares = replace(solver, loss=Loss(), counts=False)
+        settings = replace(solver.settings, max_iterations=min(STEPS, solver.settings.max_iterations))
+        squares = replace(solver, loss=Loss(), counts=False, settings=settings)
         return cls(model, squares, list(lost.together()), np.array(fits, dtype=np.int64))
 
     def next(self) -> tuple[int, float]:

@@ -62,7 +62,7 @@ class SmallFit:
     """
 
     def __init__(self, graph: Graph, free: Sequence[int], *, weighted: bool, walk: str = "own") -> None:
-        self.free, self.weighted = tuple(free), weighted
+        self.free, self.weighted, self.walk = tuple(free), weighted, walk
         self.inputs = len(graph.variables)
         self.width = min(lanes(), 8)
         self.layout = one.Layout(len(graph.parameters), len(self.free))
@@ -74,6 +74,9 @@ class SmallFit:
         pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
         self._run = self.library.function("fit", [pointer] * 3 + [whole] * 3 + [real] * 2)
 
+    def _goal(self, tolerance: float) -> float:
+        return tolerance if self.walk == "minpack" else tolerance**2
+
     def __call__(
         self,
         columns: Sequence[Array],
@@ -84,7 +87,7 @@ class SmallFit:
         lower: Array | None,
         upper: Array | None,
         most: int,
-        goal: float,
+        tolerance: float,
         damping: float,
     ) -> End | None:
         """Return the minimum, None where the walk needs means that it does not have.
@@ -99,9 +102,8 @@ class SmallFit:
             Bounds; a walk that meets one is left to the solver that can walk along it.
         most : int
             Iterations; 0 for a model that is linear in its free parameters.
-        goal, damping : float
-            The squared tolerance and the first damping of `solve.lm.LM`; for MINPACK's walk its tolerances and the factor of
-            its first step.
+        tolerance, damping : float
+            As in `solve.lm.LM`; for MINPACK's walk its tolerances, and the factor of its first bound.
         """
         rows, f, at = len(y), len(self.free), self._places
         stride = -(-rows // self.width) * self.width
@@ -118,7 +120,14 @@ class SmallFit:
         state[at["upper"] : at["room"]] = np.inf if upper is None else upper
         state[at["room"]] = TRAIL
         status = self._run(
-            data.ctypes.data, state.ctypes.data, trail.ctypes.data, rows, stride, most, goal, damping
+            data.ctypes.data,
+            state.ctypes.data,
+            trail.ctypes.data,
+            rows,
+            stride,
+            most,
+            self._goal(tolerance),
+            damping,
         )
         if status != one.CONVERGED:
             return None

@@ -1,9 +1,9 @@
 """The penalty of a fit, to a file and back."""
 
-from gradfit.penalty import PenaltyPath, Shrinkage
 from gradfit.result import FitResult
 from gradfit.saved.json_parts import Part, is_object
 from gradfit.saved.plain import exact, exact_rows, finite, finite_rows
+from gradfit.shrinkage import PenaltyPath, Shrinkage
 
 _NUMBERS = ("strength", "loss", "stderr", "train", "effective")  # of a path, one for each strength
 
@@ -22,6 +22,7 @@ def penalty_parts(result: FitResult) -> dict[str, object]:
         "text": kept.text,
         "effective": exact(kept.effective),
         "value": exact(kept.value),
+        "rest": kept.rest,
     }
     if path is not None:
         part["path"] = {
@@ -69,7 +70,7 @@ def penalty_again(whole: Part, free: int) -> Shrinkage | None:
     path = _path(part["path"], kind, free) if is_object(part.value) and "path" in part.value else None
     return Shrinkage(
         kind, part["strength"].number(), part["names"].texts(), part["zero"].texts(), part["text"].text(),
-        part["effective"].number(), part["value"].number(), path,
+        part["effective"].number(), part["value"].number(), path, part["rest"].text(),
     )  # fmt: skip
 
 

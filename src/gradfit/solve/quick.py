@@ -51,18 +51,18 @@ def as_minpack(problem: ModelProblem, start: Array) -> tuple[End, Array] | None:
     """
     k = len(start)
     if problem.small is not None and len(problem.small.graph.linear) == k:
-        end = _called(problem, start, None, most=0, goal=0.0, damping=0.0)
+        end = _called(problem, start, None, most=0, tolerance=0.0, damping=0.0)
     else:
         most = _CALLS * (k + 1)
-        end = _called(problem, start, None, most=most, goal=FTOL, damping=_FACTOR, walk="minpack")
+        end = _called(problem, start, None, most=most, tolerance=FTOL, damping=_FACTOR, walk="minpack")
     return None if end is None else (end, Inverse.of_triangle(end.covariance, k).matrix)
 
 
 def _end(problem: ModelProblem, start: Array, bounds: tuple[Array, Array] | None, settings: LM) -> End | None:
     if len(problem.y) > ROWS:
         return None
-    goal, damping = settings.tolerance**2, settings.damping
-    return _called(problem, start, bounds, most=settings.max_iterations, goal=goal, damping=damping)
+    tolerance, damping = settings.tolerance, settings.damping
+    return _called(problem, start, bounds, most=settings.max_iterations, tolerance=tolerance, damping=damping)
 
 
 def _called(
@@ -71,7 +71,7 @@ def _called(
     bounds: tuple[Array, Array] | None,
     *,
     most: int,
-    goal: float,
+    tolerance: float,
     damping: float,
     walk: str = "own",
 ) -> End | None:
@@ -84,8 +84,8 @@ def _called(
         return None
     lower, upper = bounds or (None, None)
     end = fit(
-        problem.columns, problem.y, weight, problem.whole(start), lower=lower, upper=upper, most=most, goal=goal,
-        damping=damping,
+        problem.columns, problem.y, weight, problem.whole(start), lower=lower, upper=upper, most=most,
+        tolerance=tolerance, damping=damping,
     )  # fmt: skip
     return end if end is not None and _in_range(end) else None
 

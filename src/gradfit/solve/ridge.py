@@ -10,7 +10,7 @@ from gradfit.solve.penalised import without
 Array = NDArray[np.float64]
 
 
-def ridge_path(r: Array, J: Array, weight: Array, centre: Array, strengths: Array) -> Array:
+def ridge_path(r: Array, J: Array, strengths: Array, *, weight: Array, centre: Array) -> Array:
     """Return the parameters (m, f) that make |r + J p|² + s * sum of (weight * (p - centre))² least, for each strength s.
 
     Columns without weight are projected out first, so that the offsets of others cost no digits.

@@ -57,6 +57,7 @@ SECTIONS = {
     "scaling": Section("As work grows", "scaling", (("lines",),), (("lines", (1000,)),)),
     "large": Section("One fit over much data", "large", (("lines",),)),
     "training": Section("Training", "training", (("training",),)),
+    "networks": Section("Small networks", "network", (("network",),)),
     "search": Section(
         "No start values",
         "search",

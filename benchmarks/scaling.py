@@ -1,4 +1,4 @@
-"""How time and memory grow: many fits from 1e3 to 1e7, and one fit over 1e3 to 1e7 points, each size in a process of its own.
+"""How time and memory grow: many fits from 1e3 to 1e7, and one fit over 1e2 to 1e7 points, each size in a process of its own.
 
 python benchmarks/run.py scaling            # two minutes, 4 GB of memory for the largest
 """
@@ -16,6 +16,10 @@ FORMULA = "y = a*exp(-((x - c)/w)**2) + b"
 TRUE = {"a": 5.0, "c": 0.3, "w": 1.1, "b": 1.0}
 POINTS = 25  # of each of many fits
 SIZES = (10**3, 10**4, 10**5, 10**6, 10**7)
+BESIDE = (
+    10**2,
+    3 * 10**5,
+)  # points of one fit, beside these: few, and as many as are many for one way and few for another
 SCIPY = {"fits": 10**3, "points": 10**6}  # beyond it would take too long
 WARM = 1.0  # seconds of fits before the first that counts
 LEAST = 0.5  # seconds a size is measured, where three calls take less
@@ -135,8 +139,12 @@ def lines(sizes: tuple[int, ...] = SIZES) -> list[str]:
         f"points alone (`gradfit.native.peak.flops`); the peak of the cores together is {most:.0f} GFLOP/s. Memory is what the call took",
         "at most beyond its data.",
     ]
-    for kind, title in (("fits", f"fits of {POINTS} points"), ("points", "points of one fit")):
-        out += ["", *_table(kind, title, sizes, most)]
+    more = tuple(sorted((*sizes, *BESIDE))) if sizes is SIZES else sizes
+    for kind, title, those in (
+        ("fits", f"fits of {POINTS} points", sizes),
+        ("points", "points of one fit", more),
+    ):
+        out += ["", *_table(kind, title, those, most)]
     return out
 
 

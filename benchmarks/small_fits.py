@@ -117,7 +117,7 @@ def _earned(calls: dict[str, Callable[[], object]]) -> None:
     """Call each so often that compiled code, where a tool has some, is there."""
     for label, call in calls.items():
         began = time.perf_counter()
-        for _ in range(600 if label.startswith("gradfit") else 3):
+        for _ in range(2000 if label.startswith("gradfit") else 3):
             call()
             if time.perf_counter() - began > 2:
                 break

@@ -115,3 +115,17 @@ def test_memory_that_will_not_do_is_named_before_anything_is_fitted(monkeypatch)
     assert "`gradfit many`" in str(told.value)
     with pytest.raises(DataError, match=r"20.000 rows in groups need about 1 MB of memory"):
         gradfit.fit_many("y = a*x + b", rows, by="key")
+
+
+def test_of_many_failures_the_first_are_tried_again_whatever_their_order(monkeypatch):
+    """What failed is held in memory until the end, so its size has a limit."""
+    t = np.linspace(0, 10, 20)
+    y = 5 * np.exp(-t / np.linspace(2, 4, 400)[:, None]) + 1
+    wild = {"a": 1.0, "tau": 1e-3, "c": 0.0}  # where the model is flat
+    call = {"start": wild, "executor": "native"}
+    whole = gradfit.fit_many(DECAY, {"t": t, "y": y}, **call)
+    monkeypatch.setattr("gradfit.many.lost.NUMBERS", 20 * 50)
+    monkeypatch.setattr("gradfit.many.running.TURN", 20 * 16)
+    some = gradfit.fit_many(DECAY, {"t": t, "y": y}, **call)
+    assert any("Of 400 fits that failed, the first 50 were tried again" in line for line in some.how)
+    np.testing.assert_array_equal(bits(some)[:50], bits(whole)[:50])

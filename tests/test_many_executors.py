@@ -206,3 +206,26 @@ def test_importing_and_fitting_change_nothing_of_the_process():
     same, drawn, _ = json.loads(seen.stdout)
     assert same
     assert not drawn
+
+
+def test_precision_on_the_command_line(tmp_path, monkeypatch, capsys):
+    from command_line import flat, runner
+
+    run = runner(tmp_path, monkeypatch, capsys)
+    formula, y, _ = simulated("decay", 20)
+    np.savez(tmp_path / "stack.npz", x=X, y=y)
+    words = (
+        "many",
+        "stack.npz",
+        formula,
+        "--start",
+        "a=5,tau=2,b=0",
+        "--executor",
+        "native",
+        "--out",
+        "f.csv",
+    )
+    assert run(*words, "--dtype", "float32").code == 0
+    seen = run(*words, "--force", "--dtype", "half")
+    assert seen.code == 2
+    assert "dtype='half' is not an option" in flat(seen.err)

@@ -4,27 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import isfinite, nan, sqrt
 from numbers import Real
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import OptionError
-from gradfit.loss import Loss
 from gradfit.model import nearest
 from gradfit.notation import listing, significant
 from gradfit.solve.factor import column_lengths
 from gradfit.solve.penalised import Shrink, without
-
-if TYPE_CHECKING:
-    pass  # noqa: TID251  only the name of a type
 
 Array = NDArray[np.float64]
 
 KINDS = ("ridge", "lasso", "elastic-net", "smooth")
 RULES = ("best", "one-se")
 AUTO, NONE = "auto", "none"
-_SQUARED = Loss()
 
 
 @dataclass(frozen=True)

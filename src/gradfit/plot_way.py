@@ -236,7 +236,7 @@ class Path:
         names = [result.model.parameters[j] for j in result.settled.free]
         a, b = (room_round(way.free[:, j], ROOM) for j in range(2))
         across, up = np.linspace(*a, SURFACE), np.linspace(*b, SURFACE)
-        height = _surface(result, across, up)
+        height = loss_surface(result, across, up)
         axes.set_xlim(*a)
         axes.set_ylim(*b)
         finite = height[np.isfinite(height)]
@@ -266,7 +266,7 @@ class Path:
         self._dot.set_data([free[i, 0]], [free[i, 1]])
 
 
-def _surface(result: "FitResult", across: Array, up: Array) -> Array:
+def loss_surface(result: "FitResult", across: Array, up: Array) -> Array:
     """Return the logarithm of the loss (SURFACE, SURFACE) on a grid of the two free parameters, over at most ROWS rows."""
     problem = result.problem
     if result.n > ROWS and (problem.weight is None or problem.weight.ndim == 1):

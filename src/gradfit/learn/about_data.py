@@ -17,7 +17,9 @@ OFF = 10.0  # |mean| over standard deviation of an input or target
 APART = 100.0  # ratio of the standard deviations of two inputs
 COPIES = 0.05  # of the rows held out
 SHUFFLES = 200
-NO_SIGNAL = 0.05  # p above which predictions of rows held out are not told from shuffled ones
+NO_SIGNAL = 0.01  # p above which predictions of rows held out are not told from shuffled ones
+ALIKE = 0.75  # of the loss of shuffled ones: lower, and some signal is likely
+ENOUGH = 40  # rows held out; of fewer a weak signal does not show
 WIDEST = 32  # columns among which near rows are looked for
 SAME = 1e-12  # 1 - |correlation| of a copy
 
@@ -90,7 +92,8 @@ def unscaled(study: Study) -> Finding | None:
     if worst is None:
         return None
     said, facts = worst
-    bad = result.ending == "diverged" or not study.result.loss < LEARNED * study.baseline
+    trial = study.trials.scaled if study.failed else None
+    bad = study.failed and not study.explained > LEARNED if trial is None else trial.better
     return Finding("unscaled-data", "warning" if bad else "info", said, 'scale="auto"', facts)
 
 
@@ -194,24 +197,16 @@ def no_signal(study: Study) -> Finding | None:
         return None
     own = float(np.mean(row_losses(output, held, study)))
     draw = np.random.default_rng(0)
-    shuffled = [
-        float(np.mean(row_losses(output[draw.permutation(held.n)], held, study))) for _ in range(SHUFFLES)
-    ]
-    p = (1 + sum(s <= own for s in shuffled)) / (1 + SHUFFLES)
-    if p <= NO_SIGNAL:
+    shuffled = [float(np.mean(row_losses(output[draw.permutation(held.n)], held, study))) for _ in range(SHUFFLES)]
+    p, usual = (1 + sum(s <= own for s in shuffled)) / (1 + SHUFFLES), float(np.mean(shuffled))
+    floor = study.floor(study.task.held) if study.task.held is not None else 0.0
+    if p <= NO_SIGNAL or own - floor < ALIKE * (usual - floor):
         return None
-    learned = result.loss < NOWHERE * study.baseline
     return Finding(
         "no-signal",
-        "warning",
+        "warning" if held.n >= ENOUGH else "info",
         f"On the {count(held.n, 'row')} held out the loss is {significant(own, 3)}; with the predictions shuffled it is "
-        f"{significant(float(np.mean(shuffled)), 3)}: shuffling explains {result.response} as well ({p_text(p)}).",
-        "" if learned else 'lr="auto"',
-        {
-            "loss": own,
-            "shuffled": float(np.mean(shuffled)),
-            "p": p,
-            "trained": result.loss,
-            "baseline": study.baseline,
-        },
+        f"{significant(usual, 3)}: shuffling explains {result.response} as well ({p_text(p)}).",
+        "" if study.explained > NOWHERE or study.trials.rate is not None else 'lr="auto"',
+        {"loss": own, "shuffled": usual, "p": p, "trained": result.loss, "baseline": study.baseline},
     )

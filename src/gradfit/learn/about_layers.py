@@ -5,29 +5,67 @@ import numpy as np
 from gradfit._lazy import torch
 from gradfit.diagnose import Finding
 from gradfit.diagnose.words import percent
+from gradfit.learn.spec import ACTIVATIONS
 from gradfit.learn.study import LEARNED, Array, Study
 from gradfit.notation import count, significant
 
 EXPLODING = 1e3  # |gradient| / |weight| of a layer over that of the last one
 VANISHING = 1e-4  # the same over that of the strongest one
-HUGE = 1e4  # the very first loss over that of saying the same for every row
+HUGE = 100.0  # the very first loss over that of saying the same for every row
 DEAD_SOME, DEAD_MANY = 0.10, 0.50  # of the units of a kind
 FLAT = 0.99  # |tanh| beyond which its derivative is below 0.02
 ALWAYS = 0.95  # of the rows on which a unit is saturated
 SATURATED = 0.5  # of the units
+DEEP = 4  # hidden layers; of more the remedy keeps two
+
+TORCH = "Begin with torch's own initial weights"
+FEWER = "Give ReLU layers, fewer of them, or a LayerNorm between them"
+
+
+def initial_weights(study: Study) -> Finding | None:
+    """Return what is wrong with the initial weights, where others were tried and learn: the name is that of the symptom."""
+    trial = study.trials.other_weights if study.failed and study.trials.cause == "weights" else None
+    if trial is None:
+        return None
+    found = next((f for f in (exploding(study), dead_units(study), saturated_units(study), vanishing(study)) if f), None)
+    if found is None:
+        return Finding(
+            "not-learned", "warning",
+            f"The training loss is {significant(study.result.loss, 3)}; from other initial weights the same training learns.",
+            alike(study) or TORCH, {"loss": study.result.loss, "tried": trial.loss},
+        )  # fmt: skip
+    severity = "error" if study.result.ending == "diverged" else "warning"
+    said = f"{found.message.removesuffix('.')}; from weights as torch draws them the same training learns."
+    return Finding(found.code, severity, said, alike(study) or TORCH, {**found.evidence, "tried": trial.loss})
+
+
+def alike(study: Study, activation: str = "") -> str:
+    """Return the network() with the same hidden layers as an argument, "" where the module is more than dense layers.
+
+    Deep ones are cut to two hidden layers.
+    """
+    names = {kind: name for name, kind in ACTIVATIONS.items()}
+    kinds = [type(layer).__name__ for _, layer in study.leaves]
+    sizes = [int(layer.out_features) for _, layer in study.leaves if isinstance(layer, torch.nn.Linear)][:-1]
+    other = {"Linear", "LayerNorm", "BatchNorm1d", "Dropout", "Flatten", "Softmax", "LogSoftmax"}
+    if not sizes or any(kind not in names and kind not in other for kind in kinds):
+        return ""
+    hidden = sizes if len(sizes) <= DEEP else sizes[:2]
+    own = next((names[kind] for kind in kinds if kind in names), "tanh")
+    return f'model=gradfit.network(hidden={hidden}, activation="{activation or own}")'
 
 
 def exploding(study: Study) -> Finding | None:
     """Return that numbers or gradients grow from layer to layer beyond any size."""
     trail, result = study.result.trail, study.result
     first = float(result.history.train[0]) if len(result.history.train) else 0.0
-    if result.ending == "diverged" and first > HUGE * study.baseline:
+    whole = study.task.plan.batch_size >= study.task.train.n  # else updates have been made before the first loss is told
+    if whole and first > HUGE * abs(study.baseline) and not study.explained > LEARNED:
         return Finding(
-            "exploding-gradient", "error",
+            "exploding-gradient", "error" if result.ending == "diverged" else "warning",
             f"The very first loss is {significant(first)}, where saying the same for every row has "
             f"{significant(study.baseline)}: numbers grow from layer to layer, and gradients with them.",
-            "Begin with torch's own initial weights, or put a LayerNorm between the layers",
-            {"first": first, "baseline": study.baseline},
+            alike(study) or TORCH, {"first": first, "baseline": study.baseline},
         )  # fmt: skip
     ratios = _ratios(study)
     if ratios is None or result.ending == "diverged":
@@ -59,7 +97,7 @@ def vanishing(study: Study) -> Finding | None:
         "vanishing-gradient", "warning",
         f"The gradient of {trail.layers[layer]} is {significant(float(least[layer]))} of that of the strongest layer, for its "
         "weights, over a quarter of the run: it hardly learns.",
-        "Give ReLU layers, fewer of them, or a LayerNorm between them",
+        alike(study, "relu") or FEWER,
         {"layer": trail.layers[layer], "ratio": float(least[layer])},
     )  # fmt: skip
 
@@ -92,9 +130,9 @@ def dead_units(study: Study) -> Finding | None:
     if share <= DEAD_SOME:
         return None
     return Finding(
-        "dead-units", "warning" if share > DEAD_MANY and not study.result.loss < LEARNED * study.baseline else "info",
+        "dead-units", "warning" if share > DEAD_MANY and not study.explained > LEARNED else "info",
         f"{percent(worst)} of the units behind {name} are zero on all {count(study.some.n, 'training row')}: they learn nothing.",
-        "lr=1e-3" if study.task.choice.lr > 1e-3 else 'scale="auto"', {"layer": name, "share": worst, "all": share},
+        alike(study, "leaky_relu") or TORCH, {"layer": name, "share": worst, "all": share},
     )  # fmt: skip
 
 
@@ -112,8 +150,8 @@ def saturated_units(study: Study) -> Finding | None:
     if shares[worst] <= SATURATED:
         return None
     return Finding(
-        "saturated-units", "warning",
+        "saturated-units", "info" if study.explained > LEARNED else "warning",
         f"{percent(shares[worst])} of the units of an activation are saturated on {percent(ALWAYS)} of the training rows or "
         "more: hardly any gradient passes them.",
-        "lr=1e-3" if study.result.encoding.standardised else 'scale="auto"', {"share": shares[worst]},
+        alike(study) or TORCH, {"share": shares[worst]},
     )  # fmt: skip

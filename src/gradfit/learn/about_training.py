@@ -5,9 +5,11 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import torch
 from gradfit.diagnose import Finding
+from gradfit.diagnose.evidence import Fact
 from gradfit.diagnose.held import larger
 from gradfit.diagnose.words import percent, times
-from gradfit.learn.study import FEWEST, LEARNED, NOWHERE, Study
+from gradfit.learn.study import FEWEST, NOWHERE, Study
+from gradfit.learn.trials import MORE_ROWS
 from gradfit.notation import count, significant
 
 Array = NDArray[np.float64]
@@ -18,9 +20,8 @@ WORSE = 0.05  # of r2 or accuracy, lost from training to validation
 SURE = 1e-3  # p of the comparison of the losses of single rows
 FALLING = 0.10  # of the loss, over the last tenth of the epochs
 STILL = 1e-3  # of the loss: less is no fall at all
-HALF_WAY = 0.6  # of the loss of saying the same for every row
+HALF_WAY = 0.4  # of the loss of saying the same for every row is explained
 NOISE = 10.0  # critical batch over batch
-SHAKY = 0.2  # standard deviation of the last losses over their mean
 BATCHES = 24  # that the noise of gradients is estimated from
 
 
@@ -42,6 +43,24 @@ def diverged(study: Study) -> Finding | None:
     return None
 
 
+def other_rate(study: Study) -> Finding | None:
+    """Return that another learning rate was tried and learns."""
+    trial = study.trials.rate if study.failed and study.trials.cause == "rate" else None
+    if trial is None:
+        return None
+    lr, result = study.task.choice.lr, study.result
+    lost = result.ending == "diverged"
+    code = "lr-too-large" if trial.rate < lr else "lr-too-small"
+    where = "training rows" if result.validation is None else "rows held out"
+    reached = result.loss if result.validation is None else result.validation.loss
+    end = f"the loss overflowed in epoch {len(result.history.epoch)}" if lost else f"{where} have a loss of {significant(reached, 3)}"
+    said = f"With lr {significant(lr)} {end}; with {trial.rate:.2g} {where if lost else 'they'} have one of {significant(trial.loss, 3)}."
+    facts: dict[str, Fact] = {"lr": lr, "tried": trial.rate, "loss": reached, "tried_loss": trial.loss}
+    if lost:
+        del facts["loss"]
+    return Finding(code, "error" if lost else "warning", said, f"lr={trial.rate:.2g}", facts)
+
+
 def rate_too_small(study: Study) -> Finding | None:
     """Return that the loss still falls in a straight line, far from where it could be."""
     train, lr = study.result.history.train, study.task.choice.lr
@@ -49,7 +68,7 @@ def rate_too_small(study: Study) -> Finding | None:
         return None
     total = float(train[0] - train[-1]) / abs(float(train[0]) or 1.0)
     over = study.result.validation is not None and study.result.best_epoch < 0.9 * len(train)
-    if over or train[-1] < HALF_WAY * study.baseline or not (_straight(train) or abs(total) < STILL):
+    if over or study.explained > HALF_WAY or not (_straight(train) or abs(total) < STILL):
         return None
     return Finding(
         "lr-too-small", "warning",
@@ -69,14 +88,14 @@ def _straight(train: Array) -> bool:
 def not_learned(study: Study) -> Finding | None:
     """Return that the network does no better than saying the same for every row."""
     loss, baseline = study.result.loss, study.baseline
-    if not baseline > 0 or study.task.updates < 20 or loss < NOWHERE * baseline:
+    if study.task.updates < 20 or not study.explained < NOWHERE:
         return None
     held, train = study.result.held, study.result.history.train
     if study.task.penalty is not None or (
         held is not None and held.n >= FEWEST
     ):  # those say whether there is a signal
         return None
-    if float(np.median(train[-max(1, len(train) // 10) :])) < 0.9 * baseline:
+    if float(np.median(train[-max(1, len(train) // 10) :])) < baseline - 0.1 * abs(baseline):
         return None
     return Finding(
         "not-learned", "warning",
@@ -160,7 +179,7 @@ def _gap(study: Study) -> Finding | None:
 
 
 def batch_noise(study: Study) -> Finding | None:
-    """Return that the gradients of batches are mostly noise, while the loss no longer falls.
+    """Return that the gradients of batches are mostly noise, while the loss no longer falls; a warning where larger ones learn.
 
     References
     ----------
@@ -172,20 +191,16 @@ def batch_noise(study: Study) -> Finding | None:
         return None
     last = losses[-max(4, len(losses) // 4) :]
     slope = np.polyfit(np.arange(len(last)), last, 1)[0] * len(last)
-    shaky = float(
-        np.std(last - np.polyval(np.polyfit(np.arange(len(last)), last, 1), np.arange(len(last))))
-        / abs(np.mean(last))
-    )
     if slope < -FALLING * abs(float(np.mean(last))):
         return None
     critical = _critical_batch(study)
     if critical is None or critical <= NOISE * size:
         return None
     return Finding(
-        "batch-noise", "warning" if shaky > SHAKY and not study.result.loss < LEARNED * study.baseline else "info",
+        "batch-noise", "warning" if study.failed and study.trials.cause == "batch" else "info",
         f"Noise rules the gradient of {count(size, 'row')}: it would take batches of about {significant(critical)} to see it, and "
         "the loss no longer falls.",
-        f"batch_size={min(n, 8 * size)}", {"critical": critical, "batch": float(size), "shaky": shaky},
+        f"batch_size={min(n, MORE_ROWS * size)}", {"critical": critical, "batch": float(size)},
     )  # fmt: skip
 
 

@@ -4,15 +4,8 @@ from collections.abc import Callable
 
 from gradfit.diagnose import Finding
 from gradfit.learn.about_data import copied_rows, loss_mismatch, no_signal, target_among_inputs, unscaled
-from gradfit.learn.about_layers import dead_units, exploding, saturated_units, vanishing
-from gradfit.learn.about_training import (
-    batch_noise,
-    diverged,
-    not_learned,
-    overfitting,
-    rate_too_small,
-    still_falling,
-)
+from gradfit.learn.about_layers import dead_units, exploding, initial_weights, saturated_units, vanishing
+from gradfit.learn.about_training import batch_noise, diverged, not_learned, other_rate, overfitting, rate_too_small, still_falling
 from gradfit.learn.result import NetworkResult
 from gradfit.learn.study import Study, study_of
 from gradfit.learn.task import Task
@@ -23,9 +16,10 @@ Rule = Callable[[Study], Finding | None]
 #: in each row the first that is raised silences those after it, as they are its consequences
 _ABOUT_DATA: tuple[Rule, ...] = (target_among_inputs, copied_rows)
 _ABOUT_TRAINING: tuple[Rule, ...] = (
-    loss_mismatch, exploding, unscaled, diverged, dead_units, vanishing, saturated_units, rate_too_small, not_learned,
+    loss_mismatch, unscaled, initial_weights, batch_noise, other_rate, exploding, diverged, dead_units, vanishing,
+    saturated_units, rate_too_small, not_learned,
 )  # fmt: skip
-_AFTER: tuple[tuple[Rule, ...], ...] = ((overfitting, no_signal), (still_falling,), (batch_noise,))
+_AFTER: tuple[tuple[Rule, ...], ...] = ((no_signal, overfitting), (still_falling,))
 
 
 def examined(task: Task) -> Callable[[NetworkResult], tuple[Finding, ...]]:

@@ -267,6 +267,13 @@ class NetworkResult:
         """Return a figure: the losses by epoch, and the fit over one input, observed over predicted, or the confusion."""
         return stage("networks").network_figure(self)
 
+    def report(self, path: str | PathLike[str], *, force: bool = False) -> Path:
+        """Write the report, one self-contained HTML file, and return its path.
+
+        An existing file is not overwritten unless `force` is true.
+        """
+        return stage("report").write(self, path, force=force)
+
     def save(self, path: str | PathLike[str], *, force: bool = False) -> Path:
         """Write the network as one safetensors file with its description as JSON, and return its path.
 

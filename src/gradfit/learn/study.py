@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gradfit._lazy import special, torch
 from gradfit.learn.result import NetworkResult, Part
 from gradfit.learn.task import Samples, Task
+from gradfit.learn.trials import Trials
 
 if TYPE_CHECKING:
     from torch import Tensor, nn  # noqa: TID251  only the names of types
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FEWEST = 20  # rows held out, to say that there is no signal
-LEARNED = 0.5  # of the loss of saying the same for every row: below, training has got somewhere
-NOWHERE = 0.95  # of that loss
+LEARNED = 0.5  # of the loss of saying the same for every row is explained: training has got somewhere
+DOUBTFUL = 0.8  # less than so much is explained: something may be wrong
+MEMORISED = 0.9  # so much of the training rows, and less than half of those held out: that is overfitting
+NOWHERE = 0.05  # hardly anything is
 MOST = 2048  # rows that layers and losses are looked at
 
 
@@ -103,6 +106,34 @@ class Study:
             return float(mean - special.xlogy(mean, mean))
         shares = np.unique(y, return_counts=True)[1] / y.size
         return float(-np.sum(special.xlogy(shares, shares)))
+
+    @cached_property
+    def explained(self) -> float:
+        """The share of that loss which the network explains; NaN if unknown, minus infinity where it diverged."""
+        if self.result.ending == "diverged":
+            return -np.inf
+        floor = self.floor(self.task.train)
+        with np.errstate(all="ignore"):
+            return float((self.baseline - self.result.loss) / np.float64(self.baseline - floor))
+
+    def floor(self, samples: Samples) -> float:
+        """Return the loss that perfect predictions would have."""
+        if self.task.loss_name != "poisson":
+            return 0.0
+        y = samples.target.detach().cpu().double().numpy()
+        return float(np.mean(y - special.xlogy(y, y)))
+
+    @cached_property
+    def trials(self) -> Trials:
+        """Trainings with one thing changed, made when they are asked for."""
+        return Trials(self.task, self.result, self.baseline)
+
+    @property
+    def failed(self) -> bool:
+        """Whether so little was learned that other trainings are worth a try."""
+        validation, floor = self.result.validation, self.floor(self.task.train)
+        held = 1.0 if validation is None else (self.baseline - validation.loss) / (self.baseline - floor or 1.0)
+        return self.explained < DOUBTFUL or (self.explained < MEMORISED and held < LEARNED)
 
     def losses(self, part: Part | None) -> Array:
         """Return the loss of each row of a part (n,): squares or absolute misses, minus log likelihoods."""

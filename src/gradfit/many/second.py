@@ -210,15 +210,12 @@ def alone(
         )  # from its start, with the linear parameters apart
         begin, out = start[i, free] if again else ends.parameters[i, free], ends.rows(np.array([i]))
         with np.errstate(all="ignore"):
-            try:
-                if again and len(places):
-                    begin = projected(
-                        problem, places, np.nan_to_num(begin), bounds, settings=LM(max_iterations=APART)
-                    )[0]
-                begin = np.where(np.isfinite(begin), begin, ends.parameters[i, free])
-                outcome = minimise(problem, np.clip(begin, *bounds), bounds=bounds, loss=loss)
-            except OverflowError:  # Python's own powers: a step that gains 1e103 times what it promised
-                return out
+            if again and len(places):
+                begin = projected(
+                    problem, places, np.nan_to_num(begin), bounds, settings=LM(max_iterations=APART)
+                )[0]
+            begin = np.where(np.isfinite(begin), begin, ends.parameters[i, free])
+            outcome = minimise(problem, np.clip(begin, *bounds), bounds=bounds, loss=loss)
             r, J = problem.residual_jacobian(outcome.parameters)
             if not (np.isfinite(r).all() and np.isfinite(J).all()):
                 return out

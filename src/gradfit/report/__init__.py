@@ -1,10 +1,12 @@
-"""The report of one fit: a single HTML file without scripts, fonts or images from elsewhere."""
+"""The report of one fit, or of one trained network: a single HTML file without scripts, fonts or images from elsewhere."""
 
 from datetime import date
 from os import PathLike
 from pathlib import Path
 
+from gradfit.learn import NetworkResult
 from gradfit.outputs import target, write_whole
+from gradfit.report import network
 from gradfit.report.findings import findings
 from gradfit.report.markup import Markup
 from gradfit.report.page import day_text, page
@@ -18,16 +20,18 @@ from gradfit.report.verdict import answer, top
 from gradfit.result import FitResult
 
 
-def html(result: FitResult, *, day: date | None = None) -> str:
+def html(result: FitResult | NetworkResult, *, day: date | None = None) -> str:
     """Return the report as one HTML document.
 
     Parameters
     ----------
-    result : FitResult
+    result : FitResult or NetworkResult
         What `gradfit.fit` returned.
     day : date, optional
         The date in its first line; today when it is not given. The same result and date give the same text.
     """
+    if isinstance(result, NetworkResult):
+        return network.html(result, day or date.today())
     subject = Subject(result)
     sections: list[tuple[str, str, Markup]] = [
         ("findings", "Findings", findings(subject)),
@@ -45,12 +49,12 @@ def html(result: FitResult, *, day: date | None = None) -> str:
     return page(title, result.data.source, made, parts=present, body=body)
 
 
-def write(result: FitResult, path: str | PathLike[str], *, force: bool = False) -> Path:
+def write(result: FitResult | NetworkResult, path: str | PathLike[str], *, force: bool = False) -> Path:
     """Write the report of a result and return the path; the file is written whole or not at all.
 
     Parameters
     ----------
-    result : FitResult
+    result : FitResult or NetworkResult
         What `gradfit.fit` returned.
     path : str or path
         Where it goes; its folder must be there.

@@ -15,6 +15,7 @@ from gradfit.report.mathtext import short, split_name
 Array = NDArray[np.float64]
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LARGEST = 1.7e308
+_FEW_DECADES = 2  # whole ones on a logarithmic axis: with fewer it has ticks at 2 and 5 too
 
 
 def ten_to(exponent: int) -> str:
@@ -84,6 +85,15 @@ class Axis:
         return cls(max(low - room, -_LARGEST), min(high + room, _LARGEST), name, unit)
 
     @classmethod
+    def tight(cls, values: Array, name: str = "", unit: str = "") -> "Axis":
+        """Return a logarithmic axis from the round number (1, 2 or 5 × 10ⁿ) below the least value to that above the largest."""
+        low, high = float(values.min()), float(values.max())
+        every = [m * 10.0**e for e in range(floor(log10(low)) - 1, ceil(log10(high)) + 1) for m in (1, 2, 5)]
+        below = max((end for end in every if end <= low * (1 + 1e-9)), default=low)
+        above = min((end for end in every if end >= high * (1 - 1e-9)), default=high)
+        return cls(below, above if above > below else 10 * below, name, unit, log=True)
+
+    @classmethod
     def decades(cls, values: Array, name: str = "", unit: str = "") -> "Axis":
         """Return a logarithmic axis from the power of ten below the least positive value to that above the largest."""
         positive = values[np.isfinite(values) & (values > 0)]
@@ -121,6 +131,9 @@ class Axis:
         if not self.log or self.at is not None:
             return self._linear[0]
         low, high = ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9)
+        if high - low < _FEW_DECADES:
+            parts = [m * 10.0**e for e in range(low - 1, high + 1) for m in (1, 2, 5)]
+            return [tick for tick in parts if self.low * (1 - 1e-9) <= tick <= self.high * (1 + 1e-9)]
         return [10.0**e for e in range(low, high + 1, max(1, ceil((high - low) / (self.most + 1))))]
 
     @property
@@ -137,8 +150,11 @@ class Axis:
 
 
 def _power(tick: float) -> str:
-    exponent = round(log10(tick))
-    return notation.fixed(tick, max(0, -exponent)) if -3 <= exponent < 5 else ten_to(exponent)
+    exponent = floor(log10(tick) + 1e-9)
+    if -3 <= exponent < 5:
+        return notation.fixed(tick, max(0, -exponent))
+    times = round(tick / 10.0**exponent)
+    return ten_to(exponent) if times == 1 else f"{times} × {ten_to(exponent)}"
 
 
 def counting(most: int, *, about: int = 8) -> tuple[float, ...]:

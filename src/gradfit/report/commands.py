@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gradfit.errors import FormulaError
 from gradfit.formula import Expression, parse
 from gradfit.loss import Loss
+from gradfit.penalty import Penalty
 from gradfit.result import FitResult
 from gradfit.saved.plain import given
 from gradfit.shell import as_option, quoted
@@ -48,6 +49,18 @@ OPTIONS = frozenset(
         "epochs",
         "batch_size",
         "scheduler",
+        "penalty",
+        "scale",
+        "validation",
+        "kfold",
+        "groups",
+        "order",
+        "patience",
+        "min_delta",
+        "stop",
+        "checkpoint",
+        "checkpoint_every",
+        "resume",
     ]
 )
 
@@ -114,7 +127,7 @@ def shell(result: FitResult, settings: Mapping[str, object]) -> str:
 
 def _option(key: str, value: object) -> str:
     if key in OPTIONS:
-        return as_option(f"{key}={_argument(key, value)}")
+        return as_option(f"{key}={argument(key, value)}")
     return f"--set {key}={value}" if isinstance(value, str | int | float) else ""
 
 
@@ -130,12 +143,12 @@ def _is_formula(result: FitResult) -> bool:
 
 def python(result: FitResult, settings: Mapping[str, object]) -> str:
     """Return the call of `gradfit.fit`."""
-    model = _literal(result.formula) if _has_tree(result) else result.formula.split("(")[0]
-    data = _literal(result.data.source) if is_file(result.data.source) else "data"
-    words = [model, data, *(f"{key}={_argument(key, value)}" for key, value in settings.items())]
+    model = literal(result.formula) if _has_tree(result) else result.formula.split("(")[0]
+    data = literal(result.data.source) if is_file(result.data.source) else "data"
+    words = [model, data, *(f"{key}={argument(key, value)}" for key, value in settings.items())]
     if not _is_formula(result) and "response" not in settings:
-        words.append(f"response={_literal(result.response)}")
-    return _call("result = gf.fit", words)
+        words.append(f"response={literal(result.response)}")
+    return call("result = gf.fit", words)
 
 
 def _has_tree(result: FitResult) -> bool:
@@ -146,32 +159,35 @@ def _has_tree(result: FitResult) -> bool:
     return not re.fullmatch(r"\w+\(.*\)", result.formula) or "=" in result.formula
 
 
-def _call(head: str, words: Sequence[str]) -> str:
+def call(head: str, words: Sequence[str]) -> str:
+    """Return a call in Python, on several lines where one is too long."""
     line = f"{head}({', '.join(words)})"
     if len(line) <= _WIDTH:
         return line
     return "\n".join([f"{head}(", *(f"    {word}," for word in words), ")"])
 
 
-def _argument(key: str, value: object) -> str:
+def argument(key: str, value: object) -> str:
     """Return a value as Python writes it; what has no short form is called by the argument's name."""
+    if isinstance(value, Penalty):
+        return f"gf.{value!r}"
     plain = isinstance(value, str | int | float | Mapping)
     if isinstance(value, Sequence) and not plain:
         parts: Sequence[object] = value
         plain = len(parts) <= _FEW
-    return _literal(value) if plain else key
+    return literal(value) if plain else key
 
 
-def _literal(value: object, *, inside: bool = False) -> str:
+def literal(value: object, *, inside: bool = False) -> str:
     """Return a value as Python writes it: names and numbers, lists of them, and pairs inside a mapping."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         pairs = cast("Mapping[str, object]", value)
-        return f"{{{', '.join(f'{_literal(name)}: {_literal(part, inside=True)}' for name, part in pairs.items())}}}"
+        return f"{{{', '.join(f'{literal(name)}: {literal(part, inside=True)}' for name, part in pairs.items())}}}"
     if isinstance(value, Sequence):
         parts: Sequence[object] = value
-        words = ", ".join(_literal(part, inside=True) for part in parts)
+        words = ", ".join(literal(part, inside=True) for part in parts)
         return f"({words})" if inside else f"[{words}]"
     if isinstance(value, float) and not isfinite(value):
         return "None"
@@ -285,7 +301,7 @@ def _columns(result: FitResult, names: Mapping[str, str], observed: str) -> list
     few = result.data.n <= _EMBEDDED
     lines = [] if few else ["# result: from the Python lines above"]
     for name in result.inputs:
-        value = _array(result.data.columns[name]) if few else f"result.data.columns[{_literal(name)}]"
+        value = _array(result.data.columns[name]) if few else f"result.data.columns[{literal(name)}]"
         lines.append(f"{names[name]} = {value}")
     lines.append(f"{observed} = {_array(result.data.y) if few else 'result.data.y'}")
     if result.data.sigma is not None:
@@ -322,7 +338,7 @@ def _solved(result: FitResult, along: str, observed: str) -> list[str]:
     check = f"print(p, np.sqrt(np.diag(cov)))  # [{ours[0]}] [{ours[1]}]"
     if len(check) > _WIDTH:
         check = f"print(p, np.sqrt(np.diag(cov)))\n# [{ours[0]}]\n# [{ours[1]}]"
-    return [_call("p, cov = curve_fit", words), check]
+    return [call("p, cov = curve_fit", words), check]
 
 
 def _near(value: float) -> str:

@@ -48,6 +48,20 @@ TITLES: Mapping[str, tuple[str, str]] = {  # (with names, without)
     "local-minimum": ("Another start ends lower.", "Another start ends lower."),
     "non-finite": ("Some numbers are not finite.", "Some numbers are not finite."),
     "sigma-too-small": ("The rows scatter more than sigma says.", "The rows scatter more than sigma says."),
+    "lr-too-large": ("", "The learning rate is too large."),
+    "lr-too-small": ("", "The learning rate is too small."),
+    "gradient-scale": ("", "No one rate serves all parameters."),
+    "overfitting": ("", "It fits the noise of the rows it was trained on."),
+    "leakage": ("", "Rows held out are not new."),
+    "not-learned": ("", "The network has learned nothing."),
+    "no-signal": ("", "Rows held out are predicted no better than by chance."),
+    "unscaled-data": ("", "The columns are far from standard units."),
+    "loss-mismatch": ("", "The last layer does not belong to the loss."),
+    "exploding-gradient": ("", "Gradients grow beyond any size."),
+    "vanishing-gradient": ("", "The gradient of a layer vanishes."),
+    "dead-units": ("", "Units are dead."),
+    "saturated-units": ("", "Units are saturated."),
+    "batch-noise": ("", "The batches are too small to see the gradient."),
 }
 
 #: what to do about it, before the argument that does it
@@ -64,7 +78,20 @@ ADVICE: Mapping[str, str] = {
     "local-minimum": "Start there, with",
     "non-finite": "Leave them out or start elsewhere, with",
     "sigma-too-small": "Find out why; or let the rows say how large their scatter is, with",
+    "lr-too-large": "Take smaller steps, with",
+    "lr-too-small": "Take larger steps, with",
+    "gradient-scale": "Train in standard units, with",
+    "overfitting": "Hold it back, with",
+    "leakage": "Keep what belongs together on one side, with",
+    "unscaled-data": "Train in standard units, with",
+    "exploding-gradient": "Cut the gradient, with",
+    "batch-noise": "Average over more rows, with",
 }
+
+#: codes that the losses by step show
+BESIDE_LOSSES = frozenset(
+    ["not-converged", "local-minimum", "lr-too-large", "lr-too-small", "gradient-scale", "overfitting", "not-learned", "no-signal"]
+)
 
 
 def findings(subject: Subject) -> Markup:
@@ -83,6 +110,8 @@ def title(finding: Finding) -> Markup:
     named, plain = TITLES.get(finding.code, ("", f"{finding.code.replace('-', ' ').capitalize()}."))
     if finding.code == "outliers" and finding.evidence.get("count") == 1:
         return Markup("One row pulls the fit.")
+    if finding.code == "leakage" and "input" in finding.evidence:
+        return Markup("The target is among the inputs.")
     names = finding.evidence.get("parameters", finding.evidence.get("along", ()))
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, tuple) or not names or len(names) > _MOST_NAMED or "{}" not in named:
@@ -103,11 +132,37 @@ def _name(name: str) -> Markup:
 
 
 def _shown(subject: Subject, number: int, finding: Finding) -> Markup:
-    head = tag("h3", tag("span", str(number), class_=f"n {subject.result.verdict}"), title(finding))
-    facts = [tag("dt", "What was seen"), tag("dd", prose(finding.message, subject.names))]
+    remedy, figure = _remedy(subject, finding), _figure(subject, finding)
+    return block(number, subject.result.verdict, finding, subject.names, remedy=remedy, figure=figure)
+
+
+def advice(code: str) -> str:
+    """Return what is said before the argument that mends a finding."""
+    return ADVICE.get(code, "Fit again with")
+
+
+def block(
+    number: int, verdict: str, finding: Finding, names: tuple[str, ...], *, remedy: list[Markup], figure: Markup
+) -> Markup:
+    """Return a finding as it stands on the page.
+
+    Parameters
+    ----------
+    number : int
+        Its number.
+    verdict : str
+        Of the result, for the number's colour.
+    names : tuple of str
+        That occur in its sentence.
+    remedy : list of Markup
+        What to do, where it has a remedy.
+    figure : Markup
+        Beside it, empty for none.
+    """
+    head = tag("h3", tag("span", str(number), class_=f"n {verdict}"), title(finding))
+    facts = [tag("dt", "What was seen"), tag("dd", prose(finding.message, names))]
     if finding.remedy:
-        facts += [tag("dt", "What to do"), tag("dd", *_remedy(subject, finding))]
-    figure = _figure(subject, finding)
+        facts += [tag("dt", "What to do"), tag("dd", *remedy)]
     words = tag("div", head, tag("dl", *facts))
     return tag("div", words, figure, class_="finding" if figure else "finding alone")
 
@@ -118,14 +173,14 @@ def _remedy(subject: Subject, finding: Finding) -> list[Markup]:
     more = remedy_arguments(finding.remedy)
     if more is None:
         return [prose(finding.remedy, subject.names)]
-    advice = ADVICE.get(finding.code, "Fit again with")
+    words = advice(finding.code)
     if finding.code == "not-converged" and "start" in more:
-        advice = "Look for the minimum from other starts, with"
+        words = "Look for the minimum from other starts, with"
     if finding.code in ("underfitting", "structured-residuals") and result.starts.source == "not needed":
         return [Markup("Add to the formula what it lacks; this one has no other minimum to look for.")]
     settings = with_arguments(settings_of(result), more)
     lines = [shell(result, settings) or python(result, settings)]
-    return [join([f"{advice} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
+    return [join([f"{words} ", tag("code", finding.remedy.split("  #")[0]), ":"]), *map(pre, lines)]
 
 
 # ---------------------------------------------------------------------------- figures

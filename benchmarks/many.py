@@ -87,8 +87,8 @@ def seconds(call) -> tuple[float, object]:
 def bare(case: Case, arrays: dict, start: dict, threads: int):
     """The executor alone: numbers in, numbers out."""
     import gradfit
-    from gradfit.solve import lockstep_native
-    from gradfit.solve.batch import Batch, Cost, Settings
+    from gradfit.solve.lockstep import native as lockstep_native
+    from gradfit.solve.lockstep.batch import Batch, Cost, Settings
 
     few = {k: v[:2] if v.ndim == 2 else v for k, v in arrays.items()}
     graph = gradfit.fit_many(case.formula, few, start={k: v[:2] for k, v in start.items()}).model.graph

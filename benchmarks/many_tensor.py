@@ -14,8 +14,9 @@ import torch
 
 from gradfit.formula import parse
 from gradfit.kernel import NumpyKernel
-from gradfit.solve import lockstep, tensor_lockstep
-from gradfit.solve.batch import Batch, Cost, Ends, Settings
+from gradfit.solve.lockstep import numpy as lockstep
+from gradfit.solve.lockstep.batch import Batch, Cost, Ends, Settings
+from gradfit.solve.lockstep.tensor import solve as tensor_lockstep
 from gradfit.trace import trace_formula
 
 MODELS = {

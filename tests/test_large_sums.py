@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 
 from gradfit import read
 from gradfit.binding import bind
-from gradfit.solve.passes import Passes, Total, in_order, passes_of, two_sum
 from gradfit.loss import Loss
 from gradfit.native.points import BLOCK
 from gradfit.solve.condensed import Condensed, ExactSums, condensed_exactly, minimise_rows
 from gradfit.solve.lm import LM
+from gradfit.solve.passes import Passes, Total, in_order, passes_of, two_sum
 from gradfit.solve.problem import ModelProblem
 
 NUMBERS = st.floats(-1e6, 1e6).map(lambda v: v if abs(v) > 1e-50 else 0.0)  # whose squares do not underflow

@@ -135,7 +135,7 @@ def test_threads_and_turns_change_no_bit(monkeypatch, given):
     )
     if given:
         monkeypatch.setattr("gradfit.many.running.TURN", 20_000)
-    monkeypatch.setattr("gradfit.solve.lockstep_native.WORTH", 1_000)
+    monkeypatch.setattr("gradfit.solve.lockstep.native.WORTH", 1_000)
     many = gradfit.fit_many(formula, {"x": X, "y": y}, executor="native", threads=4, **call).ends
     for name in ("parameters", "stderr", "rss", "iterations", "status"):
         for other in (two, three, many):

@@ -10,8 +10,10 @@ from gradfit.errors import OptionError
 from gradfit.formula import parse
 from gradfit.graph import Graph
 from gradfit.kernel import DifferenceKernel, NumpyKernel
-from gradfit.solve import lockstep, tensor_lockstep, tensor_walk
-from gradfit.solve.batch import STATUS, Batch, Cost, Ends, Settings
+from gradfit.solve.lockstep import numpy as lockstep
+from gradfit.solve.lockstep.batch import STATUS, Batch, Cost, Ends, Settings
+from gradfit.solve.lockstep.tensor import solve as tensor_lockstep
+from gradfit.solve.lockstep.tensor import walk as tensor_walk
 from gradfit.trace import trace_formula
 
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -15,8 +15,9 @@ from gradfit.model import bind_formula
 from gradfit.native.code import Code
 from gradfit.native.compiled import library
 from gradfit.native.small import SmallFit
-from gradfit.solve import lockstep, lockstep_native
-from gradfit.solve.batch import STATUS, Batch, Cost, Settings
+from gradfit.solve.lockstep import native as lockstep_native
+from gradfit.solve.lockstep import numpy as lockstep
+from gradfit.solve.lockstep.batch import STATUS, Batch, Cost, Settings
 
 
 def graph_of(formula: str, columns=("x", "y")):

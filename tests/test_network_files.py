@@ -142,7 +142,6 @@ def test_command_line(run, tmp_path):
 SLIPS = [
     (("fit", "data.csv", "y ~ network(nope)"), "There is no column nope"),
     (("fit", "data.csv", FORMULA, "--start", "a=1"), "A network has no start values by name"),
-    (("fit", "data.csv", FORMULA, "--report", "r.html"), "There is no report of a network"),
     (("fit", "data.csv", FORMULA, "--set", "momentun=1"), "Adam has no setting 'momentun'"),
 ]
 

@@ -11,8 +11,8 @@ from gradfit.formula import parse
 from gradfit.kernel import NumpyKernel
 from gradfit.library import MODELS
 from gradfit.model import BoundModel, bind_formula, nearest
-from gradfit.solve import lockstep
-from gradfit.solve.batch import CONVERGED, Batch, Cost, Settings
+from gradfit.solve.lockstep import numpy as lockstep
+from gradfit.solve.lockstep.batch import CONVERGED, Batch, Cost, Settings
 
 Array = NDArray[np.float64]
 

@@ -126,8 +126,6 @@ def run(told: FitCommand) -> int:
     """
     files = targets(told.outputs, source=told.file, force=told.force)
     settings = told.settings
-    if is_network(told.model):
-        networks.refuse_report(told.outputs)
     large = told.sheet is None and (
         told.memory is not None or is_large(told.file) or Path(told.file).is_dir()
     )

@@ -5,9 +5,9 @@ import json as json_text
 from collections.abc import Mapping
 from pathlib import Path
 
+from gradfit._lazy import stage
 from gradfit.cli.screen import Screen
 from gradfit.cli.writing import figure_bytes
-from gradfit.errors import OptionError
 from gradfit.learn import NetworkResult
 from gradfit.learn.prediction import NetworkPrediction
 from gradfit.networks import network_bytes, summary, summary_dict
@@ -16,20 +16,10 @@ from gradfit.outputs import write_whole
 from gradfit.table import Table
 
 
-def refuse_report(outputs: Mapping[str, str | None]) -> None:
-    """Refuse a page on a network before it is trained.
-
-    Raises
-    ------
-    OptionError
-        If one was asked for.
-    """
-    if outputs.get("report") is not None:
-        raise OptionError("There is no report of a network", remedy="Write a figure: --plot network.png")
-
-
 def content(kind: str, result: NetworkResult, file: Path) -> bytes:
-    """Return what goes into a file: the figure, or the network itself."""
+    """Return what goes into a file: the report, the figure, or the network itself."""
+    if kind == "report":
+        return stage("report").html(result).encode("utf-8", "backslashreplace")
     return figure_bytes(result.plot(), file.suffix) if kind == "figure" else network_bytes(result)
 
 

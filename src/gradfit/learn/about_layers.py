@@ -7,6 +7,7 @@ from gradfit.diagnose import Finding
 from gradfit.diagnose.words import percent
 from gradfit.learn.spec import ACTIVATIONS
 from gradfit.learn.study import LEARNED, Array, Study
+from gradfit.learn.trials import Cause
 from gradfit.notation import count, significant
 
 EXPLODING = 1e3  # |gradient| / |weight| of a layer over that of the last one
@@ -24,10 +25,10 @@ FEWER = "Give ReLU layers, fewer of them, or a LayerNorm between them"
 
 def initial_weights(study: Study) -> Finding | None:
     """Return what is wrong with the initial weights, where others were tried and learn: the name is that of the symptom."""
-    trial = study.trials.other_weights if study.failed and study.trials.cause == "weights" else None
+    found = symptom(study) if study.failed else None
+    trial = study.trials.other_weights if study.failed and cause(study) == "weights" else None
     if trial is None:
         return None
-    found = next((f for f in (exploding(study), dead_units(study), saturated_units(study), vanishing(study)) if f), None)
     if found is None:
         return Finding(
             "not-learned", "warning",
@@ -37,6 +38,16 @@ def initial_weights(study: Study) -> Finding | None:
     severity = "error" if study.result.ending == "diverged" else "warning"
     said = f"{found.message.removesuffix('.')}; from weights as torch draws them the same training learns."
     return Finding(found.code, severity, said, alike(study) or TORCH, {**found.evidence, "tried": trial.loss})
+
+
+def symptom(study: Study) -> Finding | None:
+    """Return what shows in the layers that bad initial weights would make: so do other causes, hence the trials."""
+    return next((f for f in (exploding(study), dead_units(study), saturated_units(study), vanishing(study)) if f), None)
+
+
+def cause(study: Study) -> Cause | None:
+    """Return what the trials have shown to be the cause."""
+    return study.trials.cause(weights_suspected=symptom(study) is not None)
 
 
 def alike(study: Study, activation: str = "") -> str:

@@ -8,6 +8,7 @@ from gradfit.diagnose import Finding
 from gradfit.diagnose.evidence import Fact
 from gradfit.diagnose.held import larger
 from gradfit.diagnose.words import percent, times
+from gradfit.learn.about_layers import cause, symptom
 from gradfit.learn.study import FEWEST, NOWHERE, Study
 from gradfit.learn.trials import MORE_ROWS
 from gradfit.notation import count, significant
@@ -45,12 +46,14 @@ def diverged(study: Study) -> Finding | None:
 
 def other_rate(study: Study) -> Finding | None:
     """Return that another learning rate was tried and learns."""
-    trial = study.trials.rate if study.failed and study.trials.cause == "rate" else None
+    trial = study.trials.rate if study.failed and cause(study) == "rate" else None
     if trial is None:
         return None
     lr, result = study.task.choice.lr, study.result
     lost = result.ending == "diverged"
     code = "lr-too-large" if trial.rate < lr else "lr-too-small"
+    if code == "lr-too-small" and _stuck(study):
+        return None
     where = "training rows" if result.validation is None else "rows held out"
     reached = result.loss if result.validation is None else result.validation.loss
     end = f"the loss overflowed in epoch {len(result.history.epoch)}" if lost else f"{where} have a loss of {significant(reached, 3)}"
@@ -59,6 +62,12 @@ def other_rate(study: Study) -> Finding | None:
     if lost:
         del facts["loss"]
     return Finding(code, "error" if lost else "warning", said, f"lr={trial.rate:.2g}", facts)
+
+
+def _stuck(study: Study) -> bool:
+    """Whether units or gradients stand still, so that a larger rate is only the way round them."""
+    found = symptom(study)
+    return found is not None and found.severity != "info"
 
 
 def rate_too_small(study: Study) -> Finding | None:
@@ -197,7 +206,7 @@ def batch_noise(study: Study) -> Finding | None:
     if critical is None or critical <= NOISE * size:
         return None
     return Finding(
-        "batch-noise", "warning" if study.failed and study.trials.cause == "batch" else "info",
+        "batch-noise", "warning" if study.failed and cause(study) == "batch" else "info",
         f"Noise rules the gradient of {count(size, 'row')}: it would take batches of about {significant(critical)} to see it, and "
         "the loss no longer falls.",
         f"batch_size={min(n, MORE_ROWS * size)}", {"critical": critical, "batch": float(size)},

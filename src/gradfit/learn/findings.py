@@ -5,7 +5,15 @@ from collections.abc import Callable
 from gradfit.diagnose import Finding
 from gradfit.learn.about_data import copied_rows, loss_mismatch, no_signal, target_among_inputs, unscaled
 from gradfit.learn.about_layers import dead_units, exploding, initial_weights, saturated_units, vanishing
-from gradfit.learn.about_training import batch_noise, diverged, not_learned, other_rate, overfitting, rate_too_small, still_falling
+from gradfit.learn.about_training import (
+    batch_noise,
+    diverged,
+    not_learned,
+    other_rate,
+    overfitting,
+    rate_too_small,
+    still_falling,
+)
 from gradfit.learn.result import NetworkResult
 from gradfit.learn.study import Study, study_of
 from gradfit.learn.task import Task

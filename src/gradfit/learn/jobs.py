@@ -4,6 +4,7 @@ One call of the machine code goes through some epochs; between two calls a callb
 heard.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -93,6 +94,8 @@ class Job:
         Of the mini-batches.
     delta : float
         Of Huber's loss.
+    noted : sequence of int
+        Epochs, from 1, of which parameters and gradient are wanted.
 
     Raises
     ------
@@ -113,6 +116,7 @@ class Job:
     patience: Patience = field(default_factory=Patience)
     seed: int = 0
     delta: float = 1.0
+    noted: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         pairs = [("", self.X, self.Y), *([("held ", *self.held)] if self.held is not None else [])]
@@ -204,7 +208,6 @@ def train_network(
     *,
     threads: int = 1,
     callback: Callable[[Now], object] | None = None,
-    noted: Sequence[int] = (),
 ) -> Trained:
     """Return where the epochs lead from a vector of parameters (size,); a Ctrl-C ends them within a tenth of a second.
 
@@ -214,11 +217,9 @@ def train_network(
         That share an update of many rows, where that turns out to be faster; the numbers do not depend on it.
     callback : callable, optional
         Called after each epoch; True stops.
-    noted : sequence of int
-        Epochs, from 1, of which parameters and gradient are wanted.
     """
     rows, checked = _data(job)
-    run = _Run(job, rows, checked, start, threads=threads, noted=noted)
+    run = _Run(job, rows, checked, start, threads=threads)
     try:
         run.go(callback, None)
     except KeyboardInterrupt:
@@ -238,15 +239,23 @@ def train_members(jobs: Sequence[Job], starts: Sequence[Floats], *, threads: int
         key = (id(job.X), id(job.Y), job.network.layers, job.batch_size)
         if key not in shared or job.held is not None or job.weights is not None:
             shared[key] = _data(job)
-        runs.append(_Run(job, *shared[key], start, threads=1, noted=()))
+        runs.append(_Run(job, *shared[key], start, threads=1))
     with ThreadPoolExecutor(max(1, threads)) as pool:
         waiting = [pool.submit(run.go, None, stop) for run in runs]
         try:
             for one in waiting:
                 one.result()
         except KeyboardInterrupt:
+            pass  # each tells how it has ended
+        finally:
             stop.set()
     return [run.done() for run in runs]
+
+
+def cores() -> int:
+    """Return how many cores this process may use, and torch with it."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, torch.get_num_threads())
 
 
 def _data(job: Job) -> tuple[Rows, Rows | None]:
@@ -264,7 +273,7 @@ class _Run:
     """One training under way, a few epochs at a time."""
 
     def __init__(
-        self, job: Job, rows: Rows, checked: Rows | None, start: Floats, *, threads: int, noted: Sequence[int]
+        self, job: Job, rows: Rows, checked: Rows | None, start: Floats, *, threads: int
     ) -> None:
         if np.shape(start) != (job.network.size,):
             raise DataError(
@@ -281,7 +290,7 @@ class _Run:
         self._rates = job.rates()
         self._shuffle = torch.Generator(device="cpu").manual_seed(job.seed)
         self._noted: list[tuple[int, Floats, Floats]] = []
-        self._wanted = sorted({epoch for epoch in noted if 1 <= epoch <= job.epochs})
+        self._wanted = sorted({epoch for epoch in job.noted if 1 <= epoch <= job.epochs})
         self._paces: dict[int, float] = {}
 
     def go(self, callback: "Callable[[Now], object] | None", stop: "threading.Event | None") -> None:
@@ -334,10 +343,15 @@ def operations(network: Network, rows: int) -> float:
     return 6.0 * rows * sum(layer.inputs * layer.outputs for layer in network.layers)
 
 
+def epoch_seconds(network: Network, rows: int, updates: int) -> float:
+    """Return how long an epoch takes on a core, about: from its work, not by a clock."""
+    return operations(network, rows) / _OPERATIONS + rows * 1e-8 + updates * (1e-6 + network.trained * 1e-9)
+
+
 def _block(job: Job) -> int:
     """Return how many epochs go by between two looks for a Ctrl-C."""
-    n, network = len(job.X), job.network
+    n = len(job.X)
     updates = -(-n // (_batch(job) or n))
-    seconds = operations(network, n) / _OPERATIONS + n * 1e-8 + updates * (1e-6 + network.trained * 1e-9)
+    seconds = epoch_seconds(job.network, n, updates)
     most = _MOST_ORDER // n if updates > 1 else 100_000
     return max(1, min(int(_SECONDS / seconds), most))

@@ -126,7 +126,7 @@ class Study:
     @cached_property
     def trials(self) -> Trials:
         """Trainings with one thing changed, made when they are asked for."""
-        return Trials(self.task, self.result, self.baseline)
+        return Trials(self.task, self.result, self.baseline, self.floor(self.task.train))
 
     @property
     def failed(self) -> bool:

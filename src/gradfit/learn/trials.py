@@ -26,9 +26,10 @@ Array = NDArray[np.float64]
 Cause = Literal["weights", "batch", "rate"]
 
 BETTER = 0.6  # a training that has learned less than this share of what a trial learns has a remedy
-SURE = 3.0  # standard errors by which the trial is better
+LEAST = 0.1  # of what there is to learn, that a trial must have learned
+SURE = 2.0  # standard errors by which the trial is better
 BLOCKS = 10  # of rows, from which that error comes
-MOST_BLOCKS = 9  # in which it is better: then one with a few huge losses does not matter
+MOST_BLOCKS = 8  # in which it is better: then one with a few huge losses does not matter
 SOON = 4.0  # seconds, about, for all trials together
 TRAININGS = 12  # that they are, about
 UPDATE = 1e-3  # seconds that torch takes for a small one, about
@@ -76,13 +77,14 @@ class Trials:
         As it was trained.
     result : NetworkResult
         What came of it.
-    baseline : float
-        The loss of saying the same for every row.
+    baseline, floor : float
+        The loss of saying the same for every row, and that of perfect predictions.
     """
 
     task: Task
     result: NetworkResult
     baseline: float
+    floor: float
 
     @cached_property
     def affordable(self) -> bool:
@@ -92,15 +94,22 @@ class Trials:
         seconds = min(self.result.seconds * epochs / done, self.task.updates * usual)
         return bool(self.task.choice.of_torch and seconds * TRAININGS < SOON)
 
-    @cached_property
-    def cause(self) -> Cause | None:
-        """What a trial has shown to be the cause; of several that learn about as much the first in this order."""
+    def cause(self, *, weights_suspected: bool) -> Cause | None:
+        """Return what the trials have shown to be the cause; of several that learn about as much the first in this order.
+
+        Parameters
+        ----------
+        weights_suspected : bool
+            Whether units or gradients look like those of bad initial weights; these are then named once others learn.
+        """
         made: dict[Cause, Trial | None] = {
             "weights": self.other_weights,
             "batch": self.larger_batch,
             "rate": self.rate,
         }
         better = {name: trial for name, trial in made.items() if trial is not None and trial.better}
+        if weights_suspected and "weights" in better:
+            return "weights"
         most = max((self.baseline - trial.loss for trial in better.values()), default=0.0)
         return next((name for name, trial in better.items() if self.baseline - trial.loss > NEARLY * most), None)
 
@@ -146,11 +155,12 @@ class Trials:
         if len(task.train.inputs) != 1 or task.train.inputs[0].ndim != 2 or not task.train.inputs[0].is_floating_point():
             return None
         numbers = self.result.target.aim == "numbers"
-        inputs, center = _standard(task.train.inputs[0]), _standard(task.train.target) if numbers else (0.0, 1.0)
+        (mean, spread), (center, scale) = _standard(task.train.inputs[0]), _standard(task.train.target.double())
 
         def changed(samples: Samples) -> Samples:
-            x, (mean, spread) = samples.inputs[0], inputs
-            return Samples(((x - mean) / spread,), (samples.target - center[0]) / center[1])
+            y = samples.target
+            y = ((y - center) / scale).to(y.dtype) if numbers else y
+            return Samples(((samples.inputs[0] - mean) / spread,), y)
 
         held = None if task.held is None else changed(task.held)
         unit = 1.0 if not numbers else _unit(task.train.target, task.loss_name)
@@ -201,13 +211,13 @@ class Trials:
     def _better(self, blocks: Array) -> bool:
         """Whether these losses say that the trial has learned far more, and not by chance."""
         gain = self.baseline - float(blocks.mean())
-        if not (isfinite(gain) and gain > 0):
+        if not (isfinite(gain) and gain > LEAST * (self.baseline - self.floor)):
             return False
         if not np.isfinite(self._now).all():
             return True
         lower = self._now - blocks
         error = float(lower.std(ddof=1)) / sqrt(len(lower)) if len(lower) > 1 else np.inf
-        sure = float(lower.mean()) > SURE * error or np.count_nonzero(lower > 0) >= max(MOST_BLOCKS, len(lower) - 1)
+        sure = float(lower.mean()) > SURE * error or np.count_nonzero(lower > 0) >= MOST_BLOCKS
         return self.baseline - float(self._now.mean()) < BETTER * gain and sure
 
 
@@ -224,5 +234,5 @@ def _standard(values: "Tensor") -> "tuple[Tensor, Tensor]":
 
 def _unit(target: "Tensor", loss: str) -> float:
     """Return by what losses of standardised targets are multiplied to be those of the targets."""
-    spread = float(_standard(target)[1].double().square().mean().sqrt())
+    spread = float(_standard(target.double())[1].square().mean().sqrt())
     return spread if loss == "mae" else spread * spread

@@ -14,13 +14,13 @@ from gradfit.many.rows import Array, Indices
 from gradfit.model import BoundModel, nearest
 from gradfit.notation import count, fixed
 from gradfit.prepare import Parameters
-from gradfit.solve import lockstep
-from gradfit.solve.batch import Batch, Cost, Ends, Kernel, Settings
+from gradfit.solve.lockstep import numpy as lockstep
+from gradfit.solve.lockstep.batch import Batch, Cost, Ends, Kernel, Settings
 
 #: executor -> the module whose `solve` takes a graph, imported when it is used
 OF_GRAPHS: Mapping[str, str] = {
-    "native": "gradfit.solve.lockstep_native",
-    "tensor": "gradfit.solve.tensor_lockstep",
+    "native": "gradfit.solve.lockstep.native",
+    "tensor": "gradfit.solve.lockstep.tensor.solve",
 }
 EXECUTORS = ("auto", "numpy", *OF_GRAPHS)
 COMPILING = 200_000  # points of all fits: NumPy takes about as long for them as the compiler for the model
@@ -62,7 +62,7 @@ class Executor:
     def solve(
         self, batch: Batch, starts: Array, *, parameters: Parameters, loss: Cost, settings: Settings
     ) -> Ends:
-        """Return where each fit ended: see `gradfit.solve.batch.Solve`."""
+        """Return where each fit ended: see `gradfit.solve.lockstep.batch.Solve`."""
         free, lower, upper = parameters.free, parameters.lower, parameters.upper
         if self.kind not in OF_GRAPHS or not able(self.kind, self.graph, free, loss):
             return lockstep.solve(

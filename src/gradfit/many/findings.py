@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gradfit.diagnose import Finding
 from gradfit.notation import count, fixed, listing, percent
-from gradfit.solve.batch import (
+from gradfit.solve.lockstep.batch import (
     CONVERGED,
     MAX_ITERATIONS,
     NEGATIVE,

@@ -19,7 +19,7 @@ from gradfit.many.running import Task
 from gradfit.many.starts import given_starts, one_per_fit
 from gradfit.parameter import checked_level
 from gradfit.prepare import settled
-from gradfit.solve.batch import Settings
+from gradfit.solve.lockstep.batch import Settings
 
 
 def fit_many(  # noqa: PLR0913  the public call lists its options by name

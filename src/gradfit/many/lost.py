@@ -7,7 +7,7 @@ from threading import Lock
 import numpy as np
 
 from gradfit.many.rows import Array, Block
-from gradfit.solve.batch import Batch, Ends
+from gradfit.solve.lockstep.batch import Batch, Ends
 
 MOST = 20_000  # fits that are tried again: seconds where each takes all its steps
 NUMBERS = (

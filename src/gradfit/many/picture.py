@@ -24,7 +24,7 @@ from gradfit.plot_sheet import (
     wrapped,
 )
 from gradfit.plot_text import drawn, formula
-from gradfit.solve.batch import CONVERGED, STATUS
+from gradfit.solve.lockstep.batch import CONVERGED, STATUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types

@@ -12,7 +12,7 @@ from gradfit.library.scan import Scan, grid
 from gradfit.many.rows import Array, Block, Indices
 from gradfit.model import BoundModel
 from gradfit.prepare import Parameters
-from gradfit.solve.batch import Kernel
+from gradfit.solve.lockstep.batch import Kernel
 
 _PRODUCT = (
     800_000  # multiplications of one product: more are worth threads to BLAS, and these fits have theirs

@@ -21,7 +21,7 @@ from gradfit.notation import count
 from gradfit.parameter import checked_level
 from gradfit.prepare import Parameters
 from gradfit.result import FitResult
-from gradfit.solve.batch import CONVERGED, STATUS, Ends
+from gradfit.solve.lockstep.batch import CONVERGED, STATUS, Ends
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # noqa: TID251  only the names of types

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradfit.errors import DataError
 from gradfit.model import BoundModel
 from gradfit.notation import count
-from gradfit.solve.batch import Batch
+from gradfit.solve.lockstep.batch import Batch
 from gradfit.table import Table
 
 Array = NDArray[np.float64]

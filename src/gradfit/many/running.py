@@ -31,8 +31,8 @@ from gradfit.many.starts import best_start, guessed, linear_parameters
 from gradfit.model import BoundModel
 from gradfit.notation import count, fixed
 from gradfit.prepare import Parameters
-from gradfit.solve.batch import SINGULAR, Cost, Ends, Kernel, Settings
-from gradfit.solve.lockstep_native import cores
+from gradfit.solve.lockstep.batch import SINGULAR, Cost, Ends, Kernel, Settings
+from gradfit.solve.lockstep.native import cores
 
 CARE = 200  # fits that are made one by one: a second or two
 COMPANY = 1_000  # fits at least that take their start from each other

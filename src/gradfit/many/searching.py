@@ -12,9 +12,9 @@ from gradfit.many.second import better, single, spread_out
 from gradfit.many.solving import Solver
 from gradfit.model import BoundModel
 from gradfit.options import Options
-from gradfit.solve.batch import TOO_FEW, Batch, Cost, Ends
 from gradfit.solve.lm import LM
-from gradfit.solve.lockstep import standing
+from gradfit.solve.lockstep.batch import TOO_FEW, Batch, Cost, Ends
+from gradfit.solve.lockstep.numpy import standing
 from gradfit.starting import searched
 
 SAMPLE = 32  # fits that are looked at

@@ -9,7 +9,8 @@ from gradfit.loss import Loss
 from gradfit.many.rows import Array, Block, Indices, even_places
 from gradfit.many.starts import judged
 from gradfit.prepare import Parameters
-from gradfit.solve.batch import (
+from gradfit.solve.lm import LM, minimise
+from gradfit.solve.lockstep.batch import (
     CONVERGED,
     MAX_ITERATIONS,
     NEGATIVE,
@@ -23,7 +24,6 @@ from gradfit.solve.batch import (
     dots,
     residuals_jacobian,
 )  # fmt: skip
-from gradfit.solve.lm import LM, minimise
 from gradfit.solve.problem import Model, ModelProblem
 from gradfit.solve.separable import projected
 from gradfit.uncertainty import RANK, uncertainty

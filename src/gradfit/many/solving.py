@@ -8,7 +8,7 @@ from gradfit.loss import Loss, standard_deviation
 from gradfit.many.executors import Executor
 from gradfit.many.rows import Array, Block, Indices
 from gradfit.prepare import Parameters
-from gradfit.solve.batch import NON_FINITE, Cost, Ends, Settings, residuals_jacobian
+from gradfit.solve.lockstep.batch import NON_FINITE, Cost, Ends, Settings, residuals_jacobian
 
 _SCALES = 20  # rounds in which a robust loss finds its scale
 

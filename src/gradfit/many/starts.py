@@ -13,8 +13,8 @@ from gradfit.many.rows import Array, Block, Indices, Source, even_places
 from gradfit.model import BoundModel, nearest
 from gradfit.notation import count
 from gradfit.prepare import Parameters
-from gradfit.solve.batch import Batch, Cost, Kernel
-from gradfit.solve.lockstep import standing
+from gradfit.solve.lockstep.batch import Batch, Cost, Kernel
+from gradfit.solve.lockstep.numpy import standing
 
 ALONE, FEW = 200, 32  # fits of a block that are guessed one by one; how many of more
 

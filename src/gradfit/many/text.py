@@ -7,7 +7,7 @@ import numpy as np
 from gradfit.many.findings import headline
 from gradfit.many.rows import Array
 from gradfit.notation import count, duration, fixed, significant
-from gradfit.solve.batch import CONVERGED
+from gradfit.solve.lockstep.batch import CONVERGED
 
 if TYPE_CHECKING:
     from gradfit.many.result import ManyResult

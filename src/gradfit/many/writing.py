@@ -31,7 +31,7 @@ from gradfit.model import BoundModel
 from gradfit.notation import count
 from gradfit.outputs import target
 from gradfit.prepare import Parameters, settled
-from gradfit.solve.batch import STATUS, Ends, Settings
+from gradfit.solve.lockstep.batch import STATUS, Ends, Settings
 
 if TYPE_CHECKING:
     from polars import DataFrame

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llvmlite import ir
 
 FITS = 8  # in lock-step
-CONVERGED, MAX_ITERATIONS, NON_FINITE, STALLED = 0, 1, 4, 5  # as in solve.batch.STATUS
+CONVERGED, MAX_ITERATIONS, NON_FINITE, STALLED = 0, 1, 4, 5  # as in solve.lockstep.batch.STATUS
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e16
 ROUNDING = {64: 1e-11, 32: 1e-4}  # share of the cost that may be lost to rounding
 TRUSTED = 1e-6  # damping up to which a short step means a minimum

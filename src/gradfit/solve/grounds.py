@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.graph import Graph
-from gradfit.solve import lockstep_native
-from gradfit.solve.batch import CONVERGED, Batch, Cost, Ends, Settings
 from gradfit.solve.counts import brought_inside
 from gradfit.solve.lm import LM, minimise
+from gradfit.solve.lockstep import native as lockstep_native
+from gradfit.solve.lockstep.batch import CONVERGED, Batch, Cost, Ends, Settings
 from gradfit.solve.problem import ModelProblem
 from gradfit.solve.separable import projected
 from gradfit.solve.start import different

@@ -123,7 +123,9 @@ def step(problem: Problem, s: State, loss: Loss, box: Box | None) -> tuple[State
         return State(s.p, s.r, s.J, s.cost, s.factor, s.mu * s.nu, 2 * s.nu), promised
     gain = drop / promised
     bend = 2 * gain - 1
-    mu = s.mu * max(1 / 3, 1 - bend * bend * bend)  # a power of Python would not overflow to infinity, but raise
+    mu = s.mu * max(
+        1 / 3, 1 - bend * bend * bend
+    )  # a power of Python would not overflow to infinity, but raise
     return State(p, r, J, cost, _factor(loss, r, J, s.factor.norm, box=box), max(mu, 1e-15)), promised
 
 

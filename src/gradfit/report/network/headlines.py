@@ -38,8 +38,7 @@ def of_picture(subject: Subject) -> Markup:
     off = f"95 in 100 of the {rows} {subject.judged_name} lie within {subject.amount(subject.miss)}"
     if not subject.along:
         return join([f"{off} of the prediction."])
-    x, _ = subject.curve
-    ends = with_unit(reach(float(x[0]), float(x[-1])), subject.unit_of(subject.along))
+    ends = with_unit(reach(*subject.ends), subject.unit_of(subject.along))
     return join([f"{off} of the network, for ", upright(subject.along), f" from {ends}."])
 
 

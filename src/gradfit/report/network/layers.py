@@ -67,4 +67,4 @@ def size_text(layer: Any) -> str:
         if isinstance(value, tuple | int | float) and not isinstance(value, bool) and value not in (1, (1,), (1, 1), (1, 1, 1)):
             numbers: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
             parts.append(f"{words} {' × '.join(f'{number:g}' for number in numbers)}")
-    return ", ".join(parts) if parts else "as it comes"
+    return ", ".join(parts) if parts else "as it comes in"

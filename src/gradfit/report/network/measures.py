@@ -6,7 +6,8 @@ from gradfit.networks.sentences import MEASURES, measured_text
 from gradfit.notation import count, fixed, significant, with_unit
 from gradfit.report.folds import folds_chart, mean_text
 from gradfit.report.markup import Markup, join, tag
-from gradfit.report.network.headlines import capital, of_measures
+from gradfit.report.network.findings import noted
+from gradfit.report.network.headlines import of_measures
 from gradfit.report.network.picture import BESIDE_PHONE, BESIDE_WIDE, against
 from gradfit.report.network.subject import Subject
 from gradfit.report.page import section, small
@@ -19,7 +20,7 @@ def measures(subject: Subject) -> Markup:
     words = tag("div", _table(subject), small(_note(subject)))
     figure = _figure(subject)
     parts = [tag("div", words, tag("figure", figure), class_="duo")] if figure else [tag("div", words, class_="words")]
-    return section("measures", "How well it does", of_measures(subject), *parts)
+    return section("measures", "How well it does", of_measures(subject), *parts, noted(subject))
 
 
 def _table(subject: Subject) -> Markup:
@@ -34,7 +35,7 @@ def _table(subject: Subject) -> Markup:
     rows.append([f"loss ({result.loss_name})", significant(result.loss, 3), *loss])
     counts = [] if held is None else [fixed(held.n, 0)]
     rows.append(["rows", fixed(result.n, 0), *counts])
-    lines = [tag("tr", tag("th", capital(line[0]), scope="row"), *(tag("td", cell) for cell in line[1:])) for line in rows]
+    lines = [tag("tr", tag("th", line[0], scope="row"), *(tag("td", cell) for cell in line[1:])) for line in rows]
     whole = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *lines))
     return tag("div", whole, class_="scroll")
 

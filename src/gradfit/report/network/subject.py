@@ -123,6 +123,11 @@ class Subject:
         with np.errstate(all="ignore"):
             return grid, np.asarray(self.result.predict({self.along: grid}).value, dtype=np.float64)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest place of the curve."""
+        return float(self.curve[0][0]), float(self.curve[0][-1])
+
     @cached_property
     def miss(self) -> float:
         """How far off 95 in 100 predictions of the judged rows lie at most; NaN for classes, or without rows."""

@@ -1,7 +1,7 @@
 """The top of the report of a network: verdict, formula, what kind of network it is, at most three sentences, a few facts."""
 
 from gradfit.networks.sentences import MEASURES, measured_text
-from gradfit.notation import count, duration, fixed, listing, significant, spelled
+from gradfit.notation import count, duration, fixed, listing, reach, spelled, with_unit
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import italic, prose, upright
 from gradfit.report.network.headlines import capital
@@ -49,12 +49,8 @@ def _kind(subject: Subject) -> list[str]:
         words = f"{capital(layers)} of {units} {spec.activation} units{each}."
     if subject.result.verdict == "no" or not subject.along:
         return [words]
-    return [words, f" It may be used for ", upright(subject.along), f" {_range(subject)}."]
-
-
-def _range(subject: Subject) -> str:
-    from_, to = subject.curve[0][0], subject.curve[0][-1]
-    return f"from {significant(float(from_), 3)} to {significant(float(to), 3)}"
+    ends = with_unit(reach(*subject.ends), subject.unit_of(subject.along))
+    return [words, " It may be used for ", upright(subject.along), f" from {ends}."]
 
 
 def _facts(subject: Subject) -> list[tuple[str, str]]:
@@ -82,4 +78,5 @@ def _measure(subject: Subject) -> list[tuple[str, str]]:
     if not name:
         return []
     text = subject.amount(measures[name]) if name == "rmse" else measured_text(name, measures[name])
-    return [(f"{capital(MEASURES[name])}, {where}", text)]
+    word = "RMSE" if name == "rmse" else capital(MEASURES[name])
+    return [(f"{word}, {where}", text)]

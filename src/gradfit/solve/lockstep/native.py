@@ -16,9 +16,20 @@ from gradfit.kernel import NumpyKernel
 from gradfit.native import many
 from gradfit.native.compiled import lanes, library
 from gradfit.native.sums import ROBUST, triangle
-from gradfit.solve.batch import CONVERGED, SINGULAR, STALLED, Array, Batch, Cost, Ends, Settings, dots, sums
-from gradfit.solve.lockstep import POINTS, hopeless
-from gradfit.solve.scatter import standard_errors
+from gradfit.solve.lockstep.batch import (
+    CONVERGED,
+    SINGULAR,
+    STALLED,
+    Array,
+    Batch,
+    Cost,
+    Ends,
+    Settings,
+    dots,
+    sums,
+)
+from gradfit.solve.lockstep.numpy import POINTS, hopeless
+from gradfit.solve.lockstep.scatter import standard_errors
 
 Indices = NDArray[np.int64]
 
@@ -53,7 +64,7 @@ def solve(
     loss: Cost,
     settings: Settings,
 ) -> Ends:
-    """Return where each fit ended: see `gradfit.solve.batch.Solve`. Eight fits advance in lock-step on each core.
+    """Return where each fit ended: see `gradfit.solve.lockstep.batch.Solve`. Eight fits advance in lock-step on each core.
 
     The last bit of a fit depends neither on the number of threads nor on the other fits. With float32, fits whose data or
     ends that leaves too few digits of are made in float64.

@@ -4,8 +4,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.loss import Loss
-from gradfit.solve.batch import Array, Batch, Cost, Kernel, Mask, Sums, dots, residuals_jacobian, sums
-from gradfit.solve.cholesky import NOTHING, Cholesky, lengths, scaled, without
+from gradfit.solve.lockstep.batch import (
+    Array,
+    Batch,
+    Cost,
+    Kernel,
+    Mask,
+    Sums,
+    dots,
+    residuals_jacobian,
+    sums,
+)
+from gradfit.solve.lockstep.cholesky import NOTHING, Cholesky, lengths, scaled, without
 
 
 def standard_errors(

@@ -1,6 +1,6 @@
 """Levenberg-Marquardt in torch for many fits at once, which all step together.
 
-The decisions are those of `solve.lockstep`. Numbers about fits stay on the device; the host learns once a step how many
+The decisions are those of `solve.lockstep.numpy`. Numbers about fits stay on the device; the host learns once a step how many
 fits have ended.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import torch
-from gradfit.solve.batch import (
+from gradfit.solve.lockstep.batch import (
     CONVERGED,
     MAX_ITERATIONS,
     NON_FINITE,
@@ -23,10 +23,10 @@ from gradfit.solve.batch import (
     Ends,
     Settings,
 )
-from gradfit.solve.lockstep import ENDED, FINISHING, OFFSET, WALKING
-from gradfit.solve.tensor_points import Model, Points, Sums, sums
-from gradfit.solve.tensor_scatter import Fitted, standard_errors
-from gradfit.solve.tensor_systems import Cholesky, dot, lengths, scaled, times, without
+from gradfit.solve.lockstep.numpy import ENDED, FINISHING, OFFSET, WALKING
+from gradfit.solve.lockstep.tensor.points import Model, Points, Sums, sums
+from gradfit.solve.lockstep.tensor.scatter import Fitted, standard_errors
+from gradfit.solve.lockstep.tensor.systems import Cholesky, dot, lengths, scaled, times, without
 
 if TYPE_CHECKING:
     Tensor = torch.Tensor
@@ -153,7 +153,7 @@ def _closed_form(at: Sums, unknown: "Tensor") -> "Tensor":
 
 
 class _Newton(NamedTuple):
-    """The undamped step of m fits: the attributes are those of `solve.lockstep`."""
+    """The undamped step of m fits: the attributes are those of `solve.lockstep.numpy`."""
 
     h: "Tensor"
     held: "Tensor"
@@ -167,7 +167,7 @@ class _Newton(NamedTuple):
 class Walk:
     """Fits under way, along the last axis of every tensor, with the step `h` that each will try next.
 
-    What is meant by the tensors is said in `solve.lockstep`. Fits that have ended stay until they are an eighth of all.
+    What is meant by the tensors is said in `solve.lockstep.numpy`. Fits that have ended stay until they are an eighth of all.
     """
 
     task: Task

@@ -12,7 +12,7 @@ from gradfit.graph import LEAVES, Graph, constant, operands, place, reached
 from gradfit.kernel.tensor import (
     _functions,  # pyright: ignore[reportPrivateUsage]  # the one table of torch's operations
 )
-from gradfit.solve.batch import PIECE, Array, Batch, Cost
+from gradfit.solve.lockstep.batch import PIECE, Array, Batch, Cost
 
 if TYPE_CHECKING:
     Tensor = torch.Tensor

@@ -1,10 +1,10 @@
-"""Standard errors of many fits on a device: `solve.scatter` in torch."""
+"""Standard errors of many fits on a device: `solve.lockstep.scatter` in torch."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradfit._lazy import torch
-from gradfit.solve.tensor_points import Model, Points, Sums, psi_slope, row_sums, sums
-from gradfit.solve.tensor_systems import Cholesky, deficient, lengths, scaled, without
+from gradfit.solve.lockstep.tensor.points import Model, Points, Sums, psi_slope, row_sums, sums
+from gradfit.solve.lockstep.tensor.systems import Cholesky, deficient, lengths, scaled, without
 
 if TYPE_CHECKING:
     Tensor = torch.Tensor

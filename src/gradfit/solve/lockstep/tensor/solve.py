@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from gradfit._lazy import torch
 from gradfit.errors import OptionError
 from gradfit.graph import Graph
-from gradfit.solve.batch import NON_FINITE, Array, Batch, Cost, Ends, Kernel, Settings
-from gradfit.solve.lockstep import hopeless
-from gradfit.solve.tensor_points import Model
-from gradfit.solve.tensor_walk import Task, Walk
+from gradfit.solve.lockstep.batch import NON_FINITE, Array, Batch, Cost, Ends, Kernel, Settings
+from gradfit.solve.lockstep.numpy import hopeless
+from gradfit.solve.lockstep.tensor.points import Model
+from gradfit.solve.lockstep.tensor.walk import Task, Walk
 
 Indices = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ def solve(
     device: str = "auto",
     dtype: str = "float64",
 ) -> Ends:
-    """Return where each fit ended: see `gradfit.solve.batch.Solve`.
+    """Return where each fit ended: see `gradfit.solve.lockstep.batch.Solve`.
 
     On a processor the bits of a fit depend neither on the other fits nor on the number of threads; on a GPU its last
     digits do, as the order of sums follows from the number of fits under way.

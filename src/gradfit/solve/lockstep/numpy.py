@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.solve.batch import (
+from gradfit.solve.lockstep.batch import (
     CONVERGED,
     MAX_ITERATIONS,
     NEGATIVE,
@@ -24,8 +24,8 @@ from gradfit.solve.batch import (
     Sums,
     sums,
 )
-from gradfit.solve.cholesky import Cholesky, dot, lengths, scaled, without
-from gradfit.solve.scatter import standard_errors
+from gradfit.solve.lockstep.cholesky import Cholesky, dot, lengths, scaled, without
+from gradfit.solve.lockstep.scatter import standard_errors
 
 Indices = NDArray[np.int64]
 
@@ -45,7 +45,7 @@ def solve(
     loss: Cost,
     settings: Settings,
 ) -> Ends:
-    """Return where each fit ended: see `gradfit.solve.batch.Solve`. Fits that have ended make room for others.
+    """Return where each fit ended: see `gradfit.solve.lockstep.batch.Solve`. Fits that have ended make room for others.
 
     References
     ----------

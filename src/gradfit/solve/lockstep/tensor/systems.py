@@ -1,10 +1,10 @@
-"""Many small symmetric systems at once on a device: `solve.cholesky` in torch, with the same order of operations."""
+"""Many small symmetric systems at once on a device: `solve.lockstep.cholesky` in torch, with the same order of operations."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradfit._lazy import torch
-from gradfit.solve.cholesky import NOTHING
+from gradfit.solve.lockstep.cholesky import NOTHING
 
 if TYPE_CHECKING:
     Tensor = torch.Tensor

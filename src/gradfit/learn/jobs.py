@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -240,13 +241,11 @@ def train_members(jobs: Sequence[Job], starts: Sequence[Floats], *, threads: int
         if key not in shared or job.held is not None or job.weights is not None:
             shared[key] = _data(job)
         runs.append(_Run(job, *shared[key], start, threads=1))
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with ThreadPoolExecutor(max(1, threads)) as pool, suppress(KeyboardInterrupt):  # each tells how it has ended
         waiting = [pool.submit(run.go, None, stop) for run in runs]
         try:
             for one in waiting:
                 one.result()
-        except KeyboardInterrupt:
-            pass  # each tells how it has ended
         finally:
             stop.set()
     return [run.done() for run in runs]

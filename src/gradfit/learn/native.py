@@ -3,17 +3,18 @@
 The module is taken apart into layers, the optimizer into operations; numbers are those of torch's loop, to rounding.
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradfit._lazy import torch
-from gradfit.learn.jobs import Array, Constant, Floats, Job, Now, Rates, Trained, operations, train_network
+from gradfit.learn.jobs import (
+    Array, Constant, Floats, Job, Now, Rates, Trained, cores, epoch_seconds, operations, train_members, train_network,
+)  # fmt: skip
 from gradfit.learn.loop import LOOKED_AT
 from gradfit.learn.target import LOSSES
 from gradfit.learn.task import Choice, Course, Epoch, GradientTrail, LossHistory, Task
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn  # noqa: TID251  only the names of types
     from torch.optim import Optimizer  # noqa: TID251  only the names of types
 
-WORTH = 1.0  # seconds in torch, about; less is over before the compiler is
+Suited = tuple[Network, Step] | str  # what can be trained by machine code, or why it cannot
+
+WORTH = 0.4  # seconds in torch, about; less is over before the compiler is
 MOST = 300_000  # parameters; for more, torch's products of matrices are as fast
-_UPDATE, _LAYER = (
-    2e-4,
-    1.5e-4,
-)  # seconds that torch takes for an update, and for each of its layers, however small
+_UPDATE, _LAYER = 2e-4, 1.5e-4  # seconds that torch takes for an update, and for each of its layers, however small
 _TORCH = 3e10  # operations a second of torch's products
 
 
@@ -51,26 +51,68 @@ def train_native(task: Task, executor: str) -> Course | str:
     executor : str
         "native" compiles whatever can be, "auto" where it saves time; with any other torch makes each step.
     """
-    ready = _ready(task, executor)
-    if isinstance(ready, str):
-        return ready
-    network, step = ready
-    start = flat_parameters(network, task.module)
-    plan, held = task.plan, task.held
+    return train_native_members([task], executor)[0]
+
+
+def train_native_members(tasks: Sequence[Task], executor: str, *, share: float = 1.0) -> list[Course | str]:
+    """Return the ways of several trainings by machine code, on all cores, or for each why it must go through torch.
+
+    Each has the numbers that it has alone; only one that is alone tells a callback.
+
+    Parameters
+    ----------
+    share : float
+        Of all that is to be trained with the same code: whether it saves time to compile is decided by the whole.
+    """
+    suited = [_ready(task, executor) for task in tasks]
+    if executor == "auto":
+        suited = _unless_short(tasks, suited, share)
+    members = [_member(task, one) for task, one in zip(tasks, suited, strict=True) if not isinstance(one, str)]
+    try:
+        done = iter(_train(tasks, members))
+    except _ScheduleError as reason:
+        return [one if isinstance(one, str) else str(reason) for one in suited]
+    return [
+        one if isinstance(one, str) else _course(task, one[0], next(done)) for task, one in zip(tasks, suited, strict=True)
+    ]
+
+
+def _unless_short(tasks: Sequence[Task], suited: "list[Suited]", share: float) -> "list[Suited]":
+    """Return the same, or why not where torch is done with all before the compiler is."""
+    able = [(task, one[0]) for task, one in zip(tasks, suited, strict=True) if not isinstance(one, str)]
+    if sum(_seconds_in_torch(task, network) for task, network in able) >= WORTH * share:
+        return suited
+    updates = count(sum(task.updates for task, _ in able), "update")
+    short = f"{updates} would take longer to compile"
+    return [one if isinstance(one, str) else short for one in suited]
+
+
+def _member(task: Task, suited: "tuple[Network, Step]") -> tuple[Job, Floats]:
+    """Return a training as the machine code takes it, and its start."""
+    plan, held, (network, step) = task.plan, task.held, suited
     patience = plan.patience if held is not None else Patience()
     job = Job(
         network, step, _numbers(task.train.inputs[0]), _numbers(task.train.target), lambda: _rates_of(task), plan.epochs,
         held=None if held is None else (_numbers(held.inputs[0]), _numbers(held.target)),
-        batch_size=plan.batch_size, clip=plan.clip, patience=patience, seed=plan.seed,
+        batch_size=plan.batch_size, clip=plan.clip, patience=patience, seed=plan.seed, noted=_looked_at(plan.epochs),
     )  # fmt: skip
-    told = None if task.callback is None else _told(task, task.callback)
-    try:
-        trained = train_network(job, start, threads=_threads(), callback=told, noted=_looked_at(plan.epochs))
-    except _ScheduleError as reason:
-        return str(reason)
-    if trained.epochs and not isfinite(trained.train[0]):
-        return "the first loss is not finite"
-    return _course(task, network, trained)
+    return job, flat_parameters(network, task.module)
+
+
+def _train(tasks: Sequence[Task], members: Sequence[tuple[Job, Floats]]) -> list[Trained]:
+    if len(tasks) > 1:
+        return train_members([job for job, _ in members], [start for _, start in members], threads=cores())
+    callback = tasks[0].callback
+    told = None if callback is None else _told(tasks[0], callback)
+    return [train_network(job, start, threads=cores(), callback=told) for job, start in members]
+
+
+def native_seconds(task: Task) -> float:
+    """Return how long machine code takes for a training on a core, about; infinite where torch must make it."""
+    suited = _ready(task, "native")
+    if isinstance(suited, str):
+        return inf
+    return task.plan.epochs * epoch_seconds(suited[0], task.train.n, task.updates // task.plan.epochs)
 
 
 def _told(task: Task, callback: Callable[[Epoch], object]) -> Callable[[Now], object]:
@@ -80,7 +122,9 @@ def _told(task: Task, callback: Callable[[Epoch], object]) -> Callable[[Now], ob
     )
 
 
-def _course(task: Task, network: Network, trained: Trained) -> Course:
+def _course(task: Task, network: Network, trained: Trained) -> Course | str:
+    if trained.epochs and not isfinite(trained.train[0]):
+        return "the first loss is not finite"
     ending = trained.ending if np.isfinite(trained.last).all() else "diverged"
     held = task.held is not None and task.plan.patience.stop == "best"
     use_best = held or ending in ("diverged", "interrupted")
@@ -143,12 +187,6 @@ def _looked_at(epochs: int) -> list[int]:
     return sorted({int(e) for e in np.rint(np.concatenate([even, np.geomspace(1, epochs, LOOKED_AT // 2)]))})
 
 
-def _threads() -> int:
-    """Return how many cores this process may use, and torch with it."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(mine, torch.get_num_threads())
-
-
 def _numbers(tensor: "Tensor") -> Floats:
     """Return rows (n, ...) as numbers (n, k)."""
     return tensor.detach().reshape(len(tensor), -1).numpy()
@@ -157,7 +195,7 @@ def _numbers(tensor: "Tensor") -> Floats:
 # ---------------------------------------------------------------------------- which way
 
 
-def _ready(task: Task, executor: str) -> tuple[Network, Step] | str:
+def _ready(task: Task, executor: str) -> Suited:
     """Return the network and the optimizer's step, or why there is none."""
     if executor not in ("auto", "native"):
         return f'executor="{executor}" was asked for'
@@ -168,7 +206,7 @@ def _ready(task: Task, executor: str) -> tuple[Network, Step] | str:
     network = network_of(task.module, shape, task.loss_name)
     if isinstance(network, str):
         return network
-    reason = _unfit(task, network) or (_needless(task, network) if executor == "auto" else "")
+    reason = _unfit(task, network)
     if reason:
         return reason
     step = _step_of(task.choice)
@@ -220,10 +258,9 @@ def _unfit(task: Task, network: Network) -> str:
     return ""
 
 
-def _needless(task: Task, network: Network) -> str:
+def _seconds_in_torch(task: Task, network: Network) -> float:
     size = min(task.plan.batch_size, task.train.n)
-    seconds = task.updates * (_UPDATE + _LAYER * len(network.layers) + operations(network, size) / _TORCH)
-    return f"{count(task.updates, 'update')} would take longer to compile" if seconds < WORTH else ""
+    return task.updates * (_UPDATE + _LAYER * len(network.layers) + operations(network, size) / _TORCH)
 
 
 def _step_of(choice: Choice) -> Step | str:

@@ -105,6 +105,10 @@ class Objective(Protocol):
         ...
 
 
+#: the objective of one update, drawn for the rows (indices, None: all) of that update
+Drawn = Callable[["torch.Tensor | None", "torch.Generator"], Objective]
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """One epoch, as a hand-written loop sees it: the loss is that before the epoch's update.

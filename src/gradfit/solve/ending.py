@@ -89,6 +89,8 @@ class Course:
     forecast : callable, optional
         Returns, from gradient (k,), Hessian (k, k) and loss at the end, how many epochs the slowest direction still needs
         at this learning rate; None where no law of the optimizer says so.
+    near : float
+        Distance to the minimum, in radii of the confidence region, that counts as arrived.
     """
 
     reason: Reason
@@ -105,6 +107,7 @@ class Course:
     trail: Array
     held: HeldTrail | None = None
     forecast: Callable[[Array, Array, float], float | None] | None = None
+    near: float = RADII
 
 
 class Newton(NamedTuple):
@@ -309,7 +312,7 @@ class _Lately:
 
 def _by_newton(promise: Newton, course: Course, lately: _Lately) -> tuple[Status, str]:
     k = len(promise.step)
-    tolerance = RADII**2 * k / max(course.rows - k, 1) * abs(lately.final)
+    tolerance = course.near**2 * k / max(course.rows - k, 1) * abs(lately.final)
     reach = np.maximum(np.abs(course.parameters), np.abs(course.parameters - course.start))
     still = bool((np.abs(promise.step) <= DIGITS * reach).all())
     if promise.minimum and (promise.gain <= tolerance or still):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradfit._lazy import torch
 from gradfit.loss import Loss
@@ -26,6 +26,11 @@ class MeanLoss:
     def rows(self) -> int:
         """Number of observations."""
         return len(self.y)
+
+    def of(self, rows: torch.Tensor) -> MeanLoss:
+        """Return the loss of these rows (indices) alone."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, columns=[c[rows] for c in self.columns], y=self.y[rows], weight=weight)
 
     def loss(self, parameters: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the mean over the rows at parameters (k,)."""

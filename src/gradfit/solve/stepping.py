@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import isfinite, isnan
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gradfit._lazy import torch
 from gradfit.errors import ModelError, OptionError
-from gradfit.solve.descent import Box, Descent, HeldOut, Objective, Progress, recipe_of, title_of
+from gradfit.solve.descent import (
+    Box,
+    Descent,
+    Drawn,
+    HeldOut,
+    Objective,
+    Progress,
+    recipe_of,
+    title_of,
+)
 from gradfit.solve.ending import Course, Reason, ending
 from gradfit.solve.optimizer_state import put_state, rest, state_of
 from gradfit.solve.optimizers import Layout, Schedule, needs_closure, schedule
@@ -72,8 +81,14 @@ def course_by_torch(
     callback: Callable[[Progress], object] | None = None,
     held: HeldOut | None = None,
     keeping: Keeping = NOT_KEPT,
+    drawn: Drawn | None = None,
 ) -> Course:
     """Return what the epochs of `descend` have done, not yet judged.
+
+    Parameters
+    ----------
+    drawn : callable, optional
+        Returns the objective of one update, where it is drawn for each.
 
     Raises
     ------
@@ -83,7 +98,8 @@ def course_by_torch(
         If the loss does not depend on the parameters through torch.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():  # whatever the caller has switched off
-        return _run(_Training.begin(objective, descent, box, held), callback, keeping)
+        training = replace(_Training.begin(objective, descent, box, held), drawn=drawn)
+        return _run(training, callback, keeping)
 
 
 def ending_by_torch(objective: Objective, descent: Descent, course: Course) -> Outcome:
@@ -109,6 +125,7 @@ class _Training:
     shuffle: torch.Generator
     bounds: tuple[torch.Tensor, torch.Tensor] | None
     held: HeldOut | None = None
+    drawn: Drawn | None = None
 
     @classmethod
     def begin(
@@ -213,9 +230,12 @@ class _Training:
     def _update(self, rows: torch.Tensor | None) -> tuple[float, Array, int]:
         """Make one step; return loss and gradient before it, and how many losses it took."""
         seen: list[tuple[float, Array]] = []
+        objective, part = self.objective, rows
+        if self.drawn is not None:
+            objective, part = self.drawn(rows, self.shuffle), None
 
         def closure() -> float:
-            seen.append(self._differentiated(rows))
+            seen.append(self._differentiated(objective, part))
             return seen[-1][0]
 
         if self.with_closure:
@@ -227,16 +247,18 @@ class _Training:
             _ = self.leaf.detach().view(-1).clamp_(*self.bounds)
         return *seen[0], len(seen)
 
-    def _differentiated(self, rows: torch.Tensor | None) -> tuple[float, Array]:
+    def _differentiated(self, objective: Objective, rows: torch.Tensor | None) -> tuple[float, Array]:
         """Return the loss and its gradient, and leave the gradient where the optimizer looks for it.
 
         Raises
         ------
         ModelError
-            If the loss has no gradient with respect to the parameters.
+            If the loss has no gradient with respect to the parameters, or is a number only where rows are as they are.
         """
         self.optimizer.zero_grad()
-        loss = self.objective.loss(self._vector, rows)
+        loss = objective.loss(self._vector, rows)
+        if self.drawn is not None and isnan(loss.item()):
+            self._check_inside()
         if loss.requires_grad:
             torch.autograd.backward(loss)
         gradient = self.leaf.grad
@@ -248,6 +270,22 @@ class _Training:
         if self.layout == "sparse":
             self.leaf.grad = gradient.to_sparse()
         return loss.item(), _copied(gradient)
+
+    def _check_inside(self) -> None:
+        """Look whether it is the perturbation that takes inputs to where the model is no number.
+
+        Raises
+        ------
+        ModelError
+            If so.
+        """
+        with torch.no_grad():
+            plain = self.objective.loss(self._vector, None)
+        if plain.isfinite():
+            raise ModelError(
+                "With noise on its inputs the model is not finite, and without it is",
+                remedy='Give less noise=, or name the columns that may have it: noise={"x": 0.05}',
+            )
 
 
 def _copied(tensor: torch.Tensor) -> Array:

@@ -349,11 +349,15 @@ def shuffled(g):
 
 
 def noisy_batches(g):
-    c, _ = twin(g, kind="numbers", optimizer=str(g.choice(["SGD", "Adam", "RMSprop", "momentum", "AdamW"])), noise=g.uniform(0.5, 1.0))
-    small = told(c, batch_size=int(g.choice([1, 2])), lr=c.told["lr"] * g.uniform(1, 3), epochs=40, stop="last")
-    large = told(small, batch_size=32, epochs=100)
+    optimizer = str(g.choice(["SGD", "Adam", "RMSprop", "momentum", "AdamW", "NAdam"]))
+    c = case(g, kind="numbers", optimizer=optimizer, noise=g.uniform(0.7, 1.2), norms=0, n=int(g.integers(120, 300)))
+    small = told(c, batch_size=int(g.choice([1, 2])), lr=c.told["lr"] * g.uniform(0.5, 2), epochs=30, stop="last")
+    sick = small.fit()
+    if sick.ending == "diverged":
+        return None
+    large = told(small, batch_size=8 * small.told["batch_size"])
     share = large.share(large.fit())
-    return made_sick(small, share, 0.7) if share > 0.6 else None
+    return (small, share) if share > 0.6 and small.share(sick) < SICK_SHARE * share else None
 
 
 def overfitted(g):

@@ -1,6 +1,6 @@
 """Small networks: loops by hand in torch against the compiled loop, in one process, taking turns.
 
-python benchmarks/network.py            # three minutes
+python benchmarks/network.py            # four minutes
 """
 
 import copy
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import gradfit
 from gradfit.learn.jobs import Constant, Job, train_members, train_network
 from gradfit.learn.native import flat_parameters
 from gradfit.trace.network import network_of
@@ -167,14 +168,37 @@ def members(rounds: int = 5) -> list[str]:
     return rows
 
 
-def network() -> list[str]:
-    """Both tables."""
-    return [*cases(), "", *members()]
+def whole_calls(rounds: int = 3) -> list[str]:
+    """The table of what a user calls, with all that is around the training, as lines of Markdown."""
+    draw = np.random.default_rng(0)
+    x = draw.uniform(-2, 2, size=(200, 2))
+    data = {"x1": x[:, 0], "x2": x[:, 1], "y": np.sin(3 * x[:, 0]) + draw.normal(0, 0.1, 200)}
+    model = "y ~ network(x1, x2, hidden=[16])"
+    calls = {
+        "`fit`, 1,000 epochs": lambda how: gradfit.fit(model, data, epochs=1000, executor=how),
+        "`fit` with `kfold=5`": lambda how: gradfit.fit(model, data, epochs=1000, kfold=5, executor=how),
+        "`grow` to 8 units, 3 folds, 2 seeds": lambda how: gradfit.grow(
+            data, "y ~ network(x1, x2)", sizes=8, kfold=3, epochs=1000, executor=how
+        ),
+    }
+    rows = ['| call, 200 rows | `executor="tensor"` | `executor="native"` | ratio |', "|---|--:|--:|--:|"]
+    torch.set_num_threads(2)
+    for name, call in calls.items():
+        call("native")
+        turns = [
+            (timed(lambda c=call: c("tensor")), timed(lambda c=call: c("native"))) for _ in range(rounds)
+        ]
+        eager, native = (statistics.median(column) for column in zip(*turns, strict=True))
+        rows.append(
+            f"| {name} | {eager:.2f} s | {native:.2f} s | {statistics.median(a / b for a, b in turns):.0f} |"
+        )
+    return rows
+
+
+def network(rounds: int = 5) -> list[str]:
+    """All tables."""
+    return [*cases(rounds), "", *members(rounds), "", *whole_calls(min(rounds, 3))]
 
 
 if __name__ == "__main__":
-    print(
-        "\n".join(
-            [*cases(int(sys.argv[1])), "", *members(int(sys.argv[1]))] if len(sys.argv) > 1 else network()
-        )
-    )
+    print("\n".join(network(*map(int, sys.argv[1:2]))))

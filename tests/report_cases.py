@@ -1,9 +1,10 @@
-"""Fits of every kind that a report must show."""
+"""Fits and networks of every kind that a report must show."""
 
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import gradfit
 
@@ -34,6 +35,10 @@ def plane(inputs: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(4)
     columns = {f"x{i}": rng.normal(size=80) for i in range(inputs)}
     return {**columns, "z": sum(columns.values()) + rng.normal(0, 0.4, 80)}
+
+
+def bent() -> dict[str, np.ndarray]:
+    return {"x": X, "y": 3 * np.exp(-X / 3) + 0.1 * NOISE}
 
 
 LINE = {"x": X, "y": 3 * X + 1 + NOISE}
@@ -76,6 +81,27 @@ FITS = {
     "descent": lambda: gradfit.fit(
         "t_c = w*t_u + b", THERMOMETER, solver="SGD", lr=1e-4, epochs=400, start={"w": 1.0, "b": 0.0}
     ),
+    "diverged": lambda: gradfit.fit(
+        "t_c = w*t_u + b", THERMOMETER, solver="SGD", lr=1e-2, epochs=400, start={"w": 1.0, "b": 0.0}
+    ),
+    "one epoch": lambda: gradfit.fit(
+        "t_c = w*t_u + b", THERMOMETER, solver="Adam", epochs=1, start={"w": 1.0, "b": 0.0}
+    ),
+    "trained, huge": lambda: gradfit.fit(
+        "y = a*x + b", {"x": X, "y": 1e200 * LINE["y"]}, solver="SGD", lr=0.01, epochs=50, start={"a": 0, "b": 0}
+    ),
+    "early stopped": lambda: gradfit.fit(
+        "y = a*exp(-k*x)", bent(), solver="Adam", lr=0.05, epochs=300, start={"a": 1, "k": 1}, validation=0.25, patience=50
+    ),
+    "last epoch": lambda: gradfit.fit(
+        "y = a*exp(-k*x)", bent(), solver="Adam", lr=0.05, epochs=60, start={"a": 1, "k": 1}, validation=0.25, stop="last"
+    ),
+    "validated": lambda: gradfit.fit("y = a*exp(-k*x)", bent(), start={"a": 1, "k": 1}, validation=0.25),
+    "validated line": lambda: gradfit.fit("y = a*x + b", LINE, validation=[3, 4, 5, 50]),
+    "validated, two inputs": lambda: gradfit.fit("z = a*x0 + b*x1 + c", plane(2), validation=0.25),
+    "folds": lambda: gradfit.fit("y = a*exp(-k*x)", bent(), start={"a": 1, "k": 1}, kfold=5),
+    "lasso path": lambda: gradfit.fit("y = a*x + b*x**2 + c*x**3 + d", bent(), penalty="lasso"),
+    "ridge": lambda: gradfit.fit("y = a*x + b*x**2 + c", bent(), penalty="ridge:0.1", validation=0.25),
     "900 rows": lambda: gradfit.fit("y = a*exp(-k*x) + c", many(900), start={"a": 1, "k": 1, "c": 0}),
     "20 000 rows": lambda: gradfit.fit("y = a*exp(-k*x) + c", many(20_000), start={"a": 1, "k": 1, "c": 0}),
     "evil names": lambda: gradfit.fit(f"{{a&b \"c\"}} = w*{{{EVIL}}} + b", {EVIL: X, 'a&b "c" [</style>]': LINE["y"]}),
@@ -87,3 +113,96 @@ FITS = {
 @cache
 def fitted(name: str) -> gradfit.FitResult:
     return FITS[name]()
+
+
+# ---------------------------------------------------------------------------- networks
+
+
+def mixed(n: int = 160) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, n))
+    c = rng.choice(["red", "green", "blue"], n)
+    return {"a [mm]": a, "b": b, "c": c, "y [V]": np.sin(a) * b + (c == "red") + rng.normal(0, 0.1, n)}
+
+
+def waves(n: int = 60) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(6)
+    x = rng.uniform(-1, 1, n)
+    return {"x [s]": x, "y [V]": np.sin(4 * x) + rng.normal(0, 0.2, n)}
+
+
+def kinds(k: int, n: int = 300, name: str = "kind") -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    code = np.r_[np.repeat(np.arange(k), 2), rng.integers(0, k, n - 2 * k)]
+    angle = 2 * np.pi * code / k
+    words = np.array([f"class {i}" for i in range(k)])[code]
+    return {
+        "u": np.cos(angle) + rng.normal(0, 0.2, n),
+        "v": np.sin(angle) + rng.normal(0, 0.2, n),
+        name: words,
+    }
+
+
+def towns(n: int = 120) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(8)
+    town = rng.integers(0, 12, n)
+    return {
+        "town": np.array([f"town {i}" for i in range(12)])[town],
+        "x": rng.normal(size=n),
+        "n": rng.poisson(1 + town),
+    }
+
+
+def convolution() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(32, 2)
+        )
+
+
+def images(n: int = 40) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(9)
+    label = rng.integers(0, 2, n)
+    return {
+        "image": rng.normal(size=(n, 1, 6, 6)) + label[:, None, None, None],
+        "label": np.array(["no", "yes"])[label],
+    }
+
+
+SHORT = {"epochs": 60, "validation": 0.25}
+NETWORKS = {
+    "numbers": lambda: gradfit.fit("y ~ network(a, b, c)", mixed(), **SHORT, patience=10),
+    "curve": lambda: gradfit.fit("y ~ network(x, hidden=[16])", waves(), **SHORT),
+    "nothing held out": lambda: gradfit.fit("y ~ network(x, hidden=[16])", waves(), epochs=60),
+    "three classes": lambda: gradfit.fit("kind ~ network(u, v)", kinds(3), **SHORT),
+    "two classes": lambda: gradfit.fit("kind ~ network(u, v, hidden=[])", kinds(2), **SHORT),
+    "fifty classes": lambda: gradfit.fit("kind ~ network(u, v)", kinds(50, 1000), **SHORT),
+    "counts, embedded": lambda: gradfit.fit("n ~ network(town, x)", towns(), loss="poisson", **SHORT),
+    "folds of a network": lambda: gradfit.fit("y ~ network(x, hidden=[16])", waves(), kfold=4, epochs=40),
+    "two targets": lambda: gradfit.fit("a, b ~ network(y, c)", mixed(), **SHORT),
+    "one epoch of a network": lambda: gradfit.fit("y ~ network(a, b, c)", mixed(), epochs=1, validation=0.25),
+    "overflow": lambda: gradfit.fit("y ~ network(x)", waves(), solver="SGD", lr=1e12, epochs=20, validation=0.25),
+    "no learning": lambda: gradfit.fit("y ~ network(x)", waves(), solver="SGD", lr=1e-9, epochs=60, validation=0.25),
+    "schedule, dropout": lambda: gradfit.fit(
+        "y ~ network(x, hidden=[16, 16], dropout=0.1)", waves(), scheduler="StepLR", scheduler_settings={"step_size": 20},
+        batch_size=16, **SHORT,
+    ),
+    "overfitted": lambda: gradfit.fit("y ~ network(x)", waves(20), epochs=1500, validation=0.4, stop="last"),
+    "images": lambda: gradfit.fit(convolution(), images(), inputs=["image"], target="label", solver="Adam", epochs=10, validation=0.25),
+    "evil columns": lambda: gradfit.fit(
+        f"{{{EVIL}}} ~ network({{a&b \"c\"}})", {'a&b "c" [</style>]': waves()["x [s]"], EVIL: waves()["y [V]"]}, **SHORT
+    ),
+    "evil classes": lambda: gradfit.fit(
+        "kind ~ network(u, v)", {**kinds(2), "kind": np.where(kinds(2)["kind"] == "class 0", EVIL, "</style>")}, **SHORT
+    ),
+    "long columns": lambda: gradfit.fit(
+        f"{'y' * 200} ~ network({'x' * 300})", {"x" * 300: waves()["x [s]"], "y" * 200: waves()["y [V]"]}, **SHORT
+    ),
+    "200 000 rows": lambda: gradfit.fit("y ~ network(x, hidden=[4])", waves(200_000), epochs=2, validation=0.25),
+}  # fmt: skip
+
+
+@cache
+def trained(name: str) -> gradfit.NetworkResult:
+    return NETWORKS[name]()

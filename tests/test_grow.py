@@ -261,9 +261,11 @@ def test_sizes_that_were_jumped_over_are_filled_in():
         def parameters(self, size):
             return size
 
-        def shown(self, size, *_):
-            loss = 1.0 - 0.01 * size if size < 5 else 0.1 + 0.02 * (size - 5)
-            return np.full(10, 0.05), np.full(10, loss) + 0.001 * np.arange(10)
+        def shown(self, sizes, dealt, _):
+            for size in sizes:
+                loss = 1.0 - 0.01 * size if size < 5 else 0.1 + 0.02 * (size - 5)
+                each = np.full(10, 0.05), np.full(10, loss) + 0.001 * np.arange(10)
+                yield [[each for _ in splits] for _, splits in dealt]
 
     splits = [(0, folds(40, 2, seed=0))]
     way = climb(Steps(), Steps.sizes, Plan(splits, 2, "one-se", 1.0))

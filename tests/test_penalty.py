@@ -13,6 +13,7 @@ import gradfit.cli
 import gradfit.splitting
 from gradfit import Penalty
 from gradfit.solve.penalised import soft_least_squares
+from gradfit.training import COMPILED
 
 N = 60
 COLUMNS = [f"x{j}" for j in range(6)]
@@ -435,3 +436,56 @@ def test_from_the_command_line(tmp_path, capsys):
     code = gradfit.cli.main(["fit", str(path), LINE, "--penalty", "lasso:2", "--json"])
     assert code == 0
     assert '"zero"' in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------- in the compiled loop
+
+PENALTIES = {
+    "ridge": "ridge:0.1",
+    "lasso": "lasso:0.1",
+    "elastic-net": "elastic-net:0.1",
+    "smooth": "smooth:0.3",
+    "some, with units": Penalty("ridge", 0.2, parameters=["b1", "b3"], centre={"b1": 1.0}, scale={"b3": 0.5}),
+    "towards a value": Penalty("lasso", 0.2, parameters=["b1", "b3"], centre={"b1": 1.0}),
+    "another order": Penalty("smooth", 0.3, parameters=["b5", "b0", "b2", "b4"]),
+}
+TRAININGS = {
+    "SGD": {"solver": "SGD", "lr": 0.05},
+    "batches": {"solver": "Adam", "lr": 0.02, "batch_size": 23},
+    "standard units": {"solver": "SGD", "lr": 0.05, "scale": "auto"},
+    "held out, bounded": {"solver": "Adam", "lr": 0.02, "validation": 0.25, "bounds": {"b0": (0, 1)}, "scale": "auto"},
+    "robust, momentum": {"solver": "SGD", "lr": 0.01, "momentum": 0.9, "loss": "huber:1"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_the_compiled_loop_has_the_numbers_of_torch(penalty, training):
+    eager, compiled = (
+        gradfit.fit(
+            LINE, table(n=40, units=(1,) * 6), penalty=PENALTIES[penalty], start=[0.3] * 7, epochs=500, executor=executor,
+            **TRAININGS[training],
+        )
+        for executor in ("numpy", "native")
+    )  # fmt: skip
+    assert compiled.executor == COMPILED
+    assert compiled.parameters == pytest.approx(eager.parameters, rel=1e-10, abs=1e-10)
+    assert compiled.loss == pytest.approx(eager.loss, rel=1e-10)
+    assert compiled.history.loss == pytest.approx(eager.history.loss, rel=1e-10)
+    assert (compiled.status, compiled.evaluations) == (eager.status, eager.evaluations)
+    if "validation" in TRAININGS[training]:
+        assert compiled.validation.loss == pytest.approx(eager.validation.loss, rel=1e-10)
+
+
+def test_a_penalised_training_goes_on_from_its_checkpoint(tmp_path):
+    options = {
+        "penalty": "elastic-net:0.1",
+        "solver": "Adam",
+        "lr": 0.02,
+        "start": [0.3] * 7,
+        "executor": "native",
+    }
+    data, file = table(units=(1,) * 6), tmp_path / "half.safetensors"
+    whole = gradfit.fit(LINE, data, epochs=300, **options)
+    gradfit.fit(LINE, data, epochs=150, checkpoint=file, **options)
+    assert gradfit.fit(LINE, data, epochs=300, resume=file, **options).values == whole.values

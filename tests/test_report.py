@@ -13,68 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_cases import FITS, fitted
+from report_cases import FITS, NETWORKS, fitted, trained
+from report_page import Page
 
 import gradfit
 from gradfit import notation
 from gradfit.report import html, markup, write
 
 DAY = date(2026, 11, 23)
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """A parsed document: its elements in order, its text, and whether every tag was closed in turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
-        self.stack: list[list[str]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        words: list[str] = []
-        self.elements.append((tag, dict(attrs), words))
-        assert len(dict(attrs)) == len(attrs), f"an attribute twice in {tag}"
-        if tag not in VOID:
-            self.open.append(tag)
-            self.stack.append(words)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs), []))
-
-    def handle_endtag(self, tag):
-        assert self.open, f"{tag} closed, never opened"
-        assert self.open.pop() == tag
-        self.stack.pop()
-
-    def handle_data(self, data):
-        for words in self.stack:
-            words.append(data)
-
-    def all(self, tag: str, **wanted: str) -> list[str]:
-        """Return the text of every element of that name and these attributes."""
-        return [
-            "".join(words)
-            for name, attributes, words in self.elements
-            if name == tag and all(attributes.get(k.rstrip("_")) == v for k, v in wanted.items())
-        ]
-
-    def attributes(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes, _ in self.elements if name == tag]
-
-    def rows(self) -> list[list[str]]:
-        """Return the cells of every table row, th and td alike."""
-        out: list[list[str]] = []
-        for name, _, words in self.elements:
-            if name == "tr":
-                out.append([])
-            elif name in ("td", "th") and out:
-                out[-1].append("".join(words))
-        return out
 
 
 @cache
@@ -84,7 +30,7 @@ def page(name: str) -> Page:
 
 @cache
 def text(name: str) -> str:
-    return html(fitted(name), day=DAY)
+    return html(fitted(name) if name in FITS else trained(name), day=DAY)
 
 
 @pytest.fixture(params=list(FITS))
@@ -92,34 +38,48 @@ def case(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=[*FITS, *NETWORKS])
+def any_case(request) -> str:
+    return request.param
+
+
 # ---------------------------------------------------------------------------- the document
 
 
-def test_document_is_whole_and_self_contained(case):
-    document = page(case)
-    assert text(case).startswith("<!doctype html>")
+def test_document_is_whole_and_self_contained(any_case):
+    document = page(any_case)
+    assert text(any_case).startswith("<!doctype html>")
     assert document.attributes("html")[0]["lang"] == "en"
     assert len(document.all("h1")) == 1
     for _, attributes, _ in document.elements:
         assert not {"src", "onclick", "onload", "style"} & set(attributes)
         assert (attributes.get("href") or "#").startswith("#")
     assert not document.all("script")
-    assert not re.search(r"@import|url\(|https?:", text(case))
-    assert len(text(case)) < 1_000_000
+    assert not re.search(r"@import|url\(|https?:", text(any_case))
+    assert len(text(any_case)) < 1_000_000
 
 
-def test_sections_stand_in_order_each_with_a_name_and_a_headline(case):
-    document = page(case)
-    wanted = [
-        "Picture",
-        "Parameters",
-        "Residuals",
-        "How it was found",
-        "What was done to the data",
-        "Reproduce",
-    ]
-    raised = any(f.severity != "info" for f in fitted(case).findings)
-    assert document.all("h2") == ["Findings"] * raised + wanted
+def sections(name: str) -> list[str]:
+    if name in NETWORKS:
+        return [
+            "Picture",
+            "How well it does",
+            "How it was trained",
+            "Layers",
+            "What was done to the data",
+            "Reproduce",
+        ]
+    result = fitted(name)
+    held = ["Held-out rows"] * (result.validation is not None or result.folds is not None)
+    penalty = ["Penalty"] * (result.shrinkage is not None)
+    found = ["How it was found", "What was done to the data", "Reproduce"]
+    return ["Picture", "Parameters", "Residuals", *held, *penalty, *found]
+
+
+def test_sections_stand_in_order_each_with_a_name_and_a_headline(any_case):
+    document, result = page(any_case), trained(any_case) if any_case in NETWORKS else fitted(any_case)
+    raised = any(f.severity != "info" for f in result.findings)
+    assert document.all("h2") == ["Findings"] * raised + sections(any_case)
     leads = document.all("p", class_="lead")
     assert len(leads) == len(document.all("section")) == len(document.all("h2"))
     for lead in leads:
@@ -127,37 +87,37 @@ def test_sections_stand_in_order_each_with_a_name_and_a_headline(case):
         assert "nan" not in lead.lower()
 
 
-def test_links_lead_to_sections_and_ids_are_unique(case):
-    ids = [attributes["id"] for _, attributes, _ in page(case).elements if "id" in attributes]
+def test_links_lead_to_sections_and_ids_are_unique(any_case):
+    ids = [attributes["id"] for _, attributes, _ in page(any_case).elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    targets = {attributes["href"] for attributes in page(case).attributes("a")}
+    targets = {attributes["href"] for attributes in page(any_case).attributes("a")}
     assert targets <= {f"#{key}" for key in ids}
 
 
-def test_headings_descend_by_one_level(case):
-    levels = [int(name[1]) for name, _, _ in page(case).elements if re.fullmatch(r"h[1-6]", name)]
+def test_headings_descend_by_one_level(any_case):
+    levels = [int(name[1]) for name, _, _ in page(any_case).elements if re.fullmatch(r"h[1-6]", name)]
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_every_chart_says_its_message_and_every_header_cell_its_scope(case):
-    for attributes in page(case).attributes("svg"):
+def test_every_chart_says_its_message_and_every_header_cell_its_scope(any_case):
+    for attributes in page(any_case).attributes("svg"):
         assert attributes.get("aria-hidden") == "true" or (
             attributes["role"] == "img" and attributes["aria-label"]
         )
-    assert all(attributes.get("scope") in ("col", "row") for attributes in page(case).attributes("th"))
+    assert all(attributes.get("scope") in ("col", "row") for attributes in page(any_case).attributes("th"))
 
 
-def test_coordinates_are_numbers(case):
-    for name, attributes, _ in page(case).elements:
+def test_coordinates_are_numbers(any_case):
+    for name, attributes, _ in page(any_case).elements:
         for key in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "d", "width", "height"} & set(
             attributes
         ):
             assert not re.search(r"nan|inf|e[-+]\d", attributes[key] or ""), (name, key, attributes[key])
 
 
-def test_no_python_number_reaches_the_reader(case):
-    shown = re.sub(r"(?s)<(style|pre|code)\b.*?</\1>", "", text(case))
+def test_no_python_number_reaches_the_reader(any_case):
+    shown = re.sub(r"(?s)<(style|pre|code)\b.*?</\1>", "", text(any_case))
     plain = re.sub(r"<[^>]*>", " ", shown)
     assert not re.search(r"\d[eE][-+]?\d|\bnan\b|\bNaN\b|\binf\b|\bNone\b(?! of)|(?<!\w)-\d", plain)
 

@@ -344,3 +344,15 @@ def test_a_second_process_traces_nothing():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{COMPILED} False"
+
+
+def test_counts_of_zero_are_trained_on():
+    x = np.linspace(0, 1, 40)
+    data = {"x": x, "y": np.round(3 * np.exp(-2 * x))}
+    assert (data["y"] == 0).any()
+    least = gradfit.fit("y = exp(a*x + b)", data, loss="poisson")
+    result = gradfit.fit(
+        "y = exp(a*x + b)", data, loss="poisson", start=[0.1, 0.1], solver="Adam", lr=0.05, epochs=600
+    )
+    assert result.converged
+    assert_allclose(result.parameters, least.parameters, rtol=1e-4)

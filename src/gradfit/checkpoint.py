@@ -98,7 +98,7 @@ def checkpoint_of(path: object, every: int | None, resume: object) -> Checkpoint
 def _file(name: object, argument: str) -> Path | None:
     if name is None:
         return None
-    if not isinstance(name, str | PathLike) or not fspath(name):
+    if not isinstance(name, str | PathLike) or Path(fspath(name)).name in ("", ".."):
         raise OptionError(f"{argument}={name!r} is no name of a file", remedy=f'Write {argument}="run.ckpt"')
     return Path(fspath(name))
 

@@ -88,6 +88,14 @@ def diagnosed(result: FitResult, shrinkage: Shrinkage) -> Diagnosis:
     return replace(found, findings=(*stopped, *kept, told))
 
 
+def settled_elsewhere(result: FitResult, diagnosis: Diagnosis) -> Diagnosis:
+    """Return the diagnosis of a training whose updates saw perturbed rows: it was not to go to the minimum without."""
+    if not result.converged:
+        return diagnosis
+    kept = tuple(f for f in diagnosis.findings if f.code not in ("not-converged", "local-minimum"))
+    return replace(diagnosis, findings=kept)
+
+
 def _unfinished(result: FitResult) -> Finding:
     remedy = "max_iterations=2000" if result.status == "max-iterations" else ""
     return Finding("not-converged", "error", result.message, remedy)

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from gradfit.binding import bind, guess_of, named_in, table_of, with_codes
 from gradfit.diagnose import Diagnosis, diagnose
 from gradfit.errors import DataError, ModelError, OptionError
-from gradfit.evidence import diagnosed, evidence_of, worth_another_look
+from gradfit.evidence import diagnosed, evidence_of, settled_elsewhere, worth_another_look
 from gradfit.holding import Holding, Told, asked_of, checkpoint_asked, folded, holding_of, parted, unflagged
 from gradfit.large import Task, fit_large, is_large
 from gradfit.learn import fit_network, is_network
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.notation import count, listing
-from gradfit.options import Options, options_of
+from gradfit.options import Options, is_lm, options_of, watcher
 from gradfit.parameter import checked_level
 from gradfit.penalising import penalised
 from gradfit.penalty import Penalty, penalty_of
+from gradfit.perturbing import perturbing_of
 from gradfit.prepare import Data, Parameters, assemble, attached, chosen_rows, counted, settled
 from gradfit.result import FitResult
 from gradfit.solve.lm import LM
@@ -59,9 +60,12 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     seed: int = 0,
     max_iterations: int | None = None,
     callback: Callable[..., object] | None = None,
+    on_epoch: Callable[..., object] | None = None,
     memory: object = None,
     threads: int | None = None,
     scale: str = "none",
+    noise: float | Mapping[str, float] | str | None = None,
+    mixup: float | None = None,
     validation: object = None,
     kfold: int | None = None,
     groups: str | None = None,
@@ -125,6 +129,8 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         For Levenberg-Marquardt; 500 when left out.
     callback : callable, optional
         Called after each iteration or epoch; a true answer stops the fit.
+    on_epoch : callable, optional
+        The same for trainings alone: called after each epoch with a `Progress`, of a network with an `Epoch`.
     memory : str or int, optional
         What the process may hold, as "1GB": the rows of a file or array are then read in pieces. Large data are in any case.
     threads : int, optional
@@ -132,6 +138,11 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     scale : {"none", "auto"}
         "auto" lets an optimizer of torch work in standard units (parameters by their sensitivity, inputs of linear parts
         centred, the response by its spread); answers come back in yours. Levenberg-Marquardt always scales.
+    noise : float, mapping of str to float or "auto", optional
+        Added to the inputs of a training, drawn anew for each update from `seed`: in standard deviations of each input, or
+        of some by name. "auto" finds how much by cross-validation, see `result.path`. Rows that are held out have none.
+    mixup : float, optional
+        Rows of a training are mixed with others, anew for each update; the share is drawn from Beta(mixup, mixup).
     validation : float, str, sequence or data, optional
         Rows that are held out: a share (0.2), a column that is true for them, row numbers from 1, or data of their own (a
         file, a table). They are never trained on; `result.validation` says what they show. A share is drawn from `seed`.
@@ -172,12 +183,13 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         validation=validation, kfold=kfold, groups=groups, order=order, patience=patience, min_delta=min_delta, stop=stop,
         checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
     )  # fmt: skip
+    callback = watcher(callback, on_epoch, trained=is_network(model) or not is_lm(solver))
     if is_network(model):
         return fit_network(model, data, {  # pyright: ignore[reportReturnType]  # a NetworkResult, as the docstring says
             "response": response, "start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "weights": weights,
             "where": where, "exclude": exclude, "missing": missing, "loss": loss, "penalty": penalty, "solver": solver,
             "executor": executor, "seed": seed, "max_iterations": max_iterations, "callback": callback,
-            "memory": memory, "threads": threads, "scale": scale, **asked, **optimizer,
+            "memory": memory, "threads": threads, "scale": scale, "noise": noise, "mixup": mixup, **asked, **optimizer,
         })  # fmt: skip
     level = checked_level(level)
     options = options_of(
@@ -186,7 +198,8 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
     )  # fmt: skip
     by_epochs = not isinstance(options.solver, LM)
     options = options._replace(
-        penalty=None if penalty is None else penalty_of(penalty), checkpoint=checkpoint_asked(asked, trained=by_epochs)
+        penalty=None if penalty is None else penalty_of(penalty), checkpoint=checkpoint_asked(asked, trained=by_epochs),
+        perturbing=perturbing_of(noise, mixup, trained=by_epochs),
     )  # fmt: skip
     holding = holding_of(asked, seed=seed, trained=by_epochs)
     told = {
@@ -194,6 +207,7 @@ def fit(  # noqa: PLR0913  the public call lists its options by name
         "where": where, "exclude": exclude, "missing": missing, "loss": loss, "penalty": penalty, "solver": solver, "executor": executor,
         "level": level, "seed": seed, "max_iterations": max_iterations,
         **({} if options.scale == "none" else {"scale": scale}), **asked, **optimizer,
+        **{name: value for name, value in (("noise", noise), ("mixup", mixup)) if value is not None},
     }  # fmt: skip
     if (memory is not None or is_large(data)) and _may_be_pieces(penalty, holding, memory=memory):
         done = _in_pieces(model, data, options, told, memory=memory, threads=threads)
@@ -228,6 +242,8 @@ def _in_memory(
         said = Told(sigma, weights, where, missing, counts=options.loss.counts)
         rows, held = parted(holding, chosen, rows, bound, told=said)
         options = _watching(holding, held, bound, parameters, options=options)
+    if options.perturbing is not None:
+        options = options._replace(perturbing=replace(options.perturbing, codes=tuple(rows.categories)))
     if options.penalty is None:
         _enough(rows, parameters, bound)
     began = time.perf_counter()  # reading and tracing, with the imports of their libraries, are not the fit
@@ -236,6 +252,7 @@ def _in_memory(
     result = FitResult(
         bound, rows, walk.parameters, walk.outcome, walk.loss, walk.starts, walk.solver, walk.executor,
         walk.how if held is None else (f"Rows: {held.how}", *walk.how), told["level"], time.perf_counter() - began, told, _examiner(options, walk.trained), shrinkage=walk.shrinkage, held=held,
+        noise=None if walk.trained is None else walk.trained.noise,
     )  # fmt: skip
     if holding is None or holding.kfold is None:
         return result
@@ -435,6 +452,8 @@ def _examiner(options: Options, training: Trained | None) -> Callable[[FitResult
         if result.shrinkage is not None:
             return diagnosed(result, result.shrinkage)
         with np.errstate(all="ignore"):
+            if training is not None and training.task.perturbation is not None:
+                return settled_elsewhere(result, diagnose(evidence_of(result)))
             way = None if training is None else way_of(training, options.executor)
             diagnosis = diagnose(replace(evidence_of(result), way=way))
         if not isinstance(options.solver, LM) or not worth_another_look(result, diagnosis):

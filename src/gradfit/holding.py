@@ -65,7 +65,18 @@ def asked_of(
     checkpoint_every: int | None,
     resume: object,
 ) -> dict[str, Any]:
-    """Return those that were given, by name."""
+    """Return those that were given, by name.
+
+    Raises
+    ------
+    OptionError
+        If a column is not given by its name, or a number is none.
+    """
+    for name, column in (("groups", groups), ("order", order)):
+        if column is not None and not isinstance(column, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not be typed
+            raise OptionError(
+                f"{name}= is {column!r}, and must be the name of a column", remedy=f'Write {name}="..."'
+            )
     every = {
         "validation": validation, "kfold": kfold, "groups": groups, "order": order, "patience": patience,
         "min_delta": min_delta or None, "stop": stop, "checkpoint": checkpoint, "checkpoint_every": checkpoint_every,

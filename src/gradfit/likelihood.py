@@ -44,7 +44,9 @@ def explained_variance(data: Data, residuals: Array) -> float:
         w = np.ones(data.n) if data.sigma is None else data.sigma**-2
         y = data.y * data.unit
         total = float(w @ (y - w @ y / w.sum()) ** 2)
-    return 1 - float(residuals @ residuals) / total if total > 0 else float("nan")
+    with np.errstate(over="ignore"):
+        left = float(residuals @ residuals)
+    return 1 - left / total if total > 0 else float("nan")
 
 
 def explained_deviance(data: Data, deviance: float) -> float:

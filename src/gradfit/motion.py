@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +77,10 @@ def animate(
     >>> animate(line, f"{tempfile.mkdtemp()}/line.gif", frames=5).name
     'line.gif'
     """
-    ending = Path(path).suffix.lower()
+    ending = Path(path).suffix.lower() if isinstance(path, str | PathLike) else ""  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not be typed
     if ending not in ENDINGS:
         raise OptionError(
-            f"{path} is no moving picture", remedy=f"Name it {Path(path).stem}.gif, .html or .mp4"
+            f"{str(path)!r} is no moving picture", remedy="Give a name that ends in .gif, .html or .mp4"
         )
     if frames < 2 or not 0 < seconds < 3600:
         raise OptionError(f"{frames} frames in {seconds:g} seconds are no moving picture")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from numbers import Integral
 from typing import NamedTuple
 
 from gradfit.checkpoint import Checkpoint
@@ -9,6 +10,7 @@ from gradfit.errors import OptionError
 from gradfit.loss import LOSSES, Loss
 from gradfit.model import nearest
 from gradfit.penalty import Penalty
+from gradfit.perturbing import Perturbing
 from gradfit.scaling import scale_of
 from gradfit.solve.descent import Descent
 from gradfit.solve.lm import DEFAULT, LM
@@ -30,6 +32,7 @@ class Options(NamedTuple):
     penalty: Penalty | None = None
     watching: Watching | None = None
     checkpoint: Checkpoint | None = None
+    perturbing: Perturbing | None = None
 
 
 def options_of(
@@ -51,8 +54,8 @@ def options_of(
     OptionError
         If one of them makes no sense.
     """
-    if seed < 0:
-        raise OptionError(f"seed must be 0 or more, and is {seed}")
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise OptionError(f"seed is {seed!r}", remedy="Give a whole number from 0 up")
     search = isinstance(start, str)
     if search and start != "search":
         raise OptionError(
@@ -69,6 +72,38 @@ def options_of(
         callback=callback,
         scale=scale_of(scale),
     )
+
+
+def watcher(
+    callback: Callable[..., object] | None, on_epoch: Callable[..., object] | None, *, trained: bool
+) -> Callable[..., object] | None:
+    """Return what is called as a fit goes on.
+
+    Raises
+    ------
+    OptionError
+        If there are two, or no epochs, or one cannot be called.
+    """
+    for name, given in (("callback", callback), ("on_epoch", on_epoch)):
+        if given is not None and not callable(given):
+            raise OptionError(
+                f"{name}= is {given!r}, which cannot be called", remedy="Give a function of one argument"
+            )
+    if on_epoch is None:
+        return callback
+    if callback is not None:
+        raise OptionError("callback= and on_epoch= were both given", remedy="Leave one out")
+    if not trained:
+        raise OptionError(
+            "on_epoch= is for trainings, and Levenberg-Marquardt has no epochs",
+            remedy='Give callback=, which is called after each iteration, or train with solver="Adam"',
+        )
+    return on_epoch
+
+
+def is_lm(solver: object) -> bool:
+    """Whether a solver, as `fit` takes it, is Levenberg-Marquardt."""
+    return isinstance(solver, LM) or (isinstance(solver, str) and solver.lower() == "lm")
 
 
 def loss_of(loss: str | Loss) -> Loss:
@@ -100,7 +135,7 @@ def _named_loss(loss: str) -> Loss:
 _OWN_SETTINGS = ("lr", "epochs", "batch_size", "scheduler", "scheduler_settings", "dtype")
 _ARGUMENTS = [
     "response", "start", "bounds", "fixed", "sigma", "weights", "where", "exclude", "missing", "loss", "solver",
-    "executor", "level", "seed", "max_iterations", "callback", "memory", "threads",
+    "executor", "level", "seed", "max_iterations", "callback", "on_epoch", "memory", "threads", "noise", "mixup",
 ]  # fmt: skip
 
 
@@ -114,14 +149,14 @@ def solver_of(
     OptionError
         If a setting belongs to no optimizer, or to another solver.
     """
-    if (isinstance(solver, str) and solver.lower() == "lm") or isinstance(solver, (LM, Descent)):
+    if is_lm(solver) or isinstance(solver, LM | Descent):
         if optimizer:
             name = next(iter(optimizer))
             remedy = nearest(name, [*_ARGUMENTS, *_OWN_SETTINGS])
             if name in _OWN_SETTINGS:
                 remedy = f'{name}= is a setting of torch\'s optimizers: add solver="SGD" or another one'
             raise OptionError(f"fit() has no argument {name!r} for Levenberg-Marquardt", remedy=remedy)
-        if not isinstance(solver, str):
+        if isinstance(solver, LM | Descent):
             return solver
         if max_iterations is not None and max_iterations < 1:
             raise OptionError(f"max_iterations must be at least 1, and is {max_iterations}")

@@ -24,6 +24,8 @@ def target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     OptionError
         If it is there already and `force` is not given, is no regular file, or its folder is missing or read-only.
     """
+    if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not be typed
+        raise OptionError(f"{path!r} is no name of a file", remedy="Give one, such as fit.json")
     named = os.fspath(path)
     file = Path(named)
     if not named or "\0" in named or file.name in ("", "..", "-"):

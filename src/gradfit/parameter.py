@@ -1,10 +1,15 @@
 """A fitted parameter: its value, its uncertainty, and how it was held."""
 
-from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from math import inf, isnan, nan
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfit._lazy import polars
 from gradfit.errors import OptionError
+from gradfit.prepare import Parameters
 from gradfit.uncertainty import student
 
 
@@ -100,5 +105,61 @@ class Params(Mapping[str, ParameterResult]):
         """Return the parameters, in the model's order."""
         return self._known.values()
 
+    def to_frame(self) -> "polars.DataFrame":
+        """Return them as a Polars data frame, a row for each."""
+        rows = [
+            {
+                "parameter": p.name,
+                "value": p.value,
+                "stderr": p.stderr,
+                "low": p.interval()[0],
+                "high": p.interval()[1],
+                "fixed": p.fixed,
+                "lower_bound": p.bounds[0],
+                "upper_bound": p.bounds[1],
+            }
+            for p in self.values()
+        ]
+        return polars.DataFrame(rows)
+
     def __repr__(self) -> str:
         return "\n".join(f"{p.name} = {p.value:.10g} ± {p.stderr:.3g}" for p in self.values())
+
+
+def described(
+    names: Sequence[str],
+    values: NDArray[np.float64],
+    settled: Parameters,
+    known: Iterable[tuple[float, bool, bool]],
+    *,
+    begun: bool,
+    dof: int,
+    level: float,
+) -> Params:
+    """Return the parameters of a fit by name.
+
+    Parameters
+    ----------
+    values : (k,)
+        Of all parameters.
+    settled : Parameters
+        Their start and bounds, and which are free.
+    known : iterable of (float, bool, bool)
+        Of the free ones: standard error, whether a bound holds it, whether the data determine it.
+    begun : bool
+        Whether the fit needed a start.
+    """
+    free, held = dict(zip(settled.free.tolist(), known, strict=True)), (nan, False, True)
+    places = zip(
+        names, values.tolist(), settled.lower.tolist(), settled.upper.tolist(), settled.start.tolist(), strict=True
+    )  # fmt: skip
+    made: list[ParameterResult] = []
+    for j, (name, value, lower, upper, start) in enumerate(places):
+        stderr, at_bound, determined = free.get(j, held)
+        began = start if begun and not isnan(start) else None
+        made.append(
+            ParameterResult(
+                name, value, stderr, j not in free, (lower, upper), began, at_bound, determined, dof, level
+            )
+        )
+    return Params(made)

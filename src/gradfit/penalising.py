@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.beginning import Starts
 from gradfit.errors import DataError, ModelError, OptionError
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.notation import count, listing, significant
 from gradfit.penalty import Aim, Penalty, described
 from gradfit.prepare import Parameters
-from gradfit.result import Starts
 from gradfit.shrinkage import PenaltyPath, Shrinkage, effective_parameters
 from gradfit.solve.descent import Descent
 from gradfit.solve.factor import column_lengths

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types
     from matplotlib.figure import Figure  # noqa: TID251  only the names of types
 
-    from gradfit.result import FitResult, ParameterResult
+    from gradfit.parameter import ParameterResult
+    from gradfit.result import FitResult
 
 __all__ = ["data_figure", "explanation_figure", "figure_bytes", "fit_figure", "models_figure", "save"]
 

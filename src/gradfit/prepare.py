@@ -1,9 +1,10 @@
 """From a table and options to the numbers of one fit: rows, response, weights, start values, bounds."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from math import isfinite, isnan, nan
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from gradfit._lazy import linalg
 from gradfit.errors import DataError, FormulaError, OptionError
 from gradfit.formula import parse_expression
-from gradfit.model import BoundModel, nearest
+from gradfit.limits import bounds_of, number, place_of, put_inside, start_values
+from gradfit.model import BoundModel
 from gradfit.notation import count, listing
 from gradfit.table import Table
 
@@ -99,7 +101,9 @@ class Data:
         size = max(float(y[y.argmax()]), -float(y[y.argmin()]))  # a third of the cost of max() and min()
         if size == 0 or 1e-100 < size < 1e100:
             return 1.0
-        return float(2.0 ** -float(np.frexp(size)[1]))
+        return float(
+            2.0 ** -float(np.clip(np.frexp(size)[1], -1000, 1000))
+        )  # a power that is a number itself
 
     @property
     def weight(self) -> Array | None:
@@ -109,6 +113,21 @@ class Data:
         if self.sigma is not None:
             return self.unit / self.sigma
         return None if self.unit == 1.0 else np.full(self.n, self.unit)
+
+    @property
+    def typical_sigma(self) -> float:
+        """The root mean square of sigma; 1 where there is none."""
+        if self.cholesky is not None:
+            return float(np.sqrt(np.mean(np.sum(self.cholesky**2, axis=1))))
+        return 1.0 if self.sigma is None else float(np.sqrt(np.mean(self.sigma**2)))
+
+    def digest(self, response: str) -> str:
+        """Return the SHA-256 of the columns, with the name that the response has."""
+        digest = hashlib.sha256()
+        for name, values in (*self.columns.items(), (response, self.y)):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
     def part(self, places: NDArray[np.int64]) -> "Data":
         """Return the rows at these places (m,), from 0."""
@@ -403,6 +422,31 @@ class Parameters:
         """Lower and upper bounds (f,) of the free parameters."""
         return (self.lower, self.upper) if self.plain else (self.lower[self.free], self.upper[self.free])
 
+    def whole(self, free: Array) -> Array:
+        """Return all parameters (k,) for the free ones (f,)."""
+        if self.plain:
+            return free.copy()
+        whole = self.start.copy()
+        whole[self.free] = free
+        return whole
+
+    def widened(self, matrix: Array) -> Array:
+        """Return a matrix (k, k) over all parameters, zero for those that are not free, for one over the free (f, f)."""
+        k = len(self.start)
+        if len(self.free) == k:
+            return matrix
+        whole = np.zeros((k, k))
+        whole[np.ix_(self.free, self.free)] = matrix
+        return whole
+
+    def on_bounds(self, free: Array) -> NDArray[np.bool_]:
+        """Return which of the free parameters (f,) sit on one of their bounds."""
+        if self.plain:
+            return np.zeros(len(free), dtype=np.bool_)
+        lower, upper = self.bounds
+        width = np.where(np.isfinite(upper - lower), upper - lower, 1 + np.abs(free))
+        return (free - lower <= 1e-9 * width) | (upper - free <= 1e-9 * width)
+
 
 def settled(
     model: BoundModel, start: object, bounds: object, fixed: Mapping[str, float] | None
@@ -415,10 +459,10 @@ def settled(
         If a name is no parameter, a number is not finite, bounds are reversed or a start lies outside them.
     """
     names = model.parameters
-    values = _start(names, start, model.defaults)
+    values = start_values(names, start, model.defaults)
     if bounds is None and not fixed:
         return Parameters(values, *_open(len(names)), plain=True)
-    lower, upper = _bounds(names, bounds)
+    lower, upper = bounds_of(names, bounds)
     held = np.zeros(len(names), dtype=bool)
     notes: list[str] = []
     for j, name in enumerate(names):
@@ -426,9 +470,9 @@ def settled(
             held[j], values[j] = True, lower[j]
             notes.append(f"{name} is fixed at {lower[j]:g}: its bounds are equal")
     for name, value in (fixed or {}).items():
-        j = _index(names, name, "fixed")
-        held[j], values[j] = True, _number(value, name, "fixed")
-    _inside(names, values, lower, upper, held=held)
+        j = place_of(names, name, "fixed")
+        held[j], values[j] = True, number(value, name, "fixed")
+    put_inside(names, values, lower, upper, held=held)
     return Parameters(values, lower, upper, np.flatnonzero(~held), tuple(notes))
 
 
@@ -439,114 +483,3 @@ def _open(k: int) -> tuple[Array, Array, NDArray[np.int64]]:
     for array in made:
         array.setflags(write=False)
     return made
-
-
-def _index(names: Sequence[str], name: str, argument: str) -> int:
-    if name not in names:
-        raise OptionError(
-            f"{argument}= names {name}, which is no parameter of the model", remedy=nearest(name, list(names))
-        )
-    return list(names).index(name)
-
-
-def _number(value: object, name: str, argument: str) -> float:
-    if type(value) is float and isfinite(value):
-        return value
-    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
-        raise OptionError(f"{argument}= of {name} must be a number, and is {value!r}")
-    number = float(value)  # pyright: ignore[reportArgumentType]  # has __float__
-    if not isfinite(number):
-        raise OptionError(f"{argument}= of {name} must be finite, and is {number}")
-    return number
-
-
-def _start(names: Sequence[str], start: object, defaults: Mapping[str, float]) -> Array:
-    if start is None or isinstance(start, str):
-        return np.array([defaults.get(name, nan) for name in names])
-    if isinstance(start, Mapping):
-        values = {**dict.fromkeys(names, nan), **defaults}
-        for name, value in start.items():
-            if name not in values:
-                name = names[_index(names, str(name), "start")]
-            values[name] = _number(value, name, "start")
-        return np.array(list(values.values()))
-    given = np.atleast_1d(np.asarray(start, dtype=np.float64))
-    if given.shape != (len(names),):
-        raise OptionError(
-            f"start= has {given.size} values, and the model has {count(len(names), 'parameter')}: {', '.join(names)}"
-        )
-    return np.array([_number(v, n, "start") for n, v in zip(names, given, strict=True)])
-
-
-def _bounds(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
-    k = len(names)
-    lower, upper = np.full(k, -np.inf), np.full(k, np.inf)
-    if bounds is None:
-        return lower, upper
-    if isinstance(bounds, Mapping):
-        for name, pair in bounds.items():
-            j = _index(names, str(name), "bounds")
-            lower[j], upper[j] = _pair(pair, str(name))
-    else:
-        lower, upper = _sequences(names, bounds)
-    for name, low, high in zip(names, lower, upper, strict=True):
-        if np.isnan(low) or np.isnan(high) or low > high:
-            raise OptionError(
-                f"The bounds of {name} are reversed: {low:g} to {high:g}",
-                remedy="Write them as (lower, upper)",
-            )
-    return lower, upper
-
-
-def _pair(pair: object, name: str) -> tuple[float, float]:
-    if pair is None:
-        return -np.inf, np.inf
-    ends = list(pair) if isinstance(pair, Sequence | np.ndarray) and not isinstance(pair, str) else []
-    if len(ends) != 2:
-        raise OptionError(
-            f"bounds= of {name} must be (lower, upper), with None for an open end, and is {pair!r}"
-        )
-    low, high = ends
-    return (-np.inf if low is None else float(low)), (np.inf if high is None else float(high))
-
-
-def _sequences(names: Sequence[str], bounds: object) -> tuple[Array, Array]:
-    """Return bounds in either of SciPy's forms: ([lower, ...], [upper, ...]) and [(lower, upper), ...].
-
-    Raises
-    ------
-    OptionError
-        If it is neither.
-    """
-    k = len(names)
-    parts = list(bounds) if isinstance(bounds, Sequence | np.ndarray) else []
-    pairs = len(parts) == k and all(isinstance(p, Sequence | np.ndarray) and len(p) == 2 for p in parts)
-    if pairs and not (k == 2 and not isinstance(bounds, list)):
-        both = [_pair(p, n) for p, n in zip(parts, names, strict=True)]
-        return np.array([b[0] for b in both]), np.array([b[1] for b in both])
-    if len(parts) == 2:
-        try:
-            return tuple(np.broadcast_to(np.asarray(p, dtype=np.float64), (k,)).copy() for p in parts)  # pyright: ignore[reportReturnType]  # two
-        except ValueError:
-            pass
-    raise OptionError(
-        f"bounds= does not fit the {count(k, 'parameter')} {', '.join(names)}",
-        remedy='Write bounds={"a": (0, None)}, or ([lower, ...], [upper, ...])',
-    )
-
-
-def _inside(
-    names: Sequence[str], values: Array, lower: Array, upper: Array, *, held: NDArray[np.bool_]
-) -> None:
-    slack = 1e-12 * np.maximum(1.0, np.abs(values))
-    for j, name in enumerate(names):
-        if np.isnan(values[j]):
-            continue
-        if values[j] < lower[j] - slack[j] or values[j] > upper[j] + slack[j]:
-            what = "fixed value" if held[j] else "start value"
-            raise OptionError(
-                f"The {what} of {name}, {values[j]:g}, lies outside its bounds {lower[j]:g} to {upper[j]:g}",
-                remedy="Move the start inside, or widen the bounds",
-            )
-    inside = ~np.isnan(values)
-    values[inside] = np.clip(values[inside], lower[inside], upper[inside])

@@ -53,7 +53,7 @@ class Trial:
         return float(self.steps[last + 1]) if last + 1 < len(self.steps) else np.inf
 
 
-Try = Callable[[float, int], Trial]  # learning rate, epochs
+Try = Callable[[Sequence[float], int], list[Trial]]  # learning rates, epochs
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class Ground:
     seconds : float
         That it takes, about.
     attempt : callable
-        Trains a copy from the start with a learning rate for so many epochs.
+        Trains copies from the start with some learning rates for so many epochs.
     own_step : bool
         Whether the optimizer finds the length of its step itself, as LBFGS does.
     """
@@ -259,12 +259,12 @@ def rate_by_trials(ground: Ground, rates: Array) -> tuple[Trial, list[Trial], in
     """
     attempt, epochs, near = ground.attempt, ground.epochs, enough(ground.rows, ground.size)
     if TRIALS * ground.seconds <= PATIENCE:
-        trials = [attempt(float(rate), epochs) for rate in rates]
+        trials = attempt(rates.tolist(), epochs)
         return (*_refined(attempt, trials, epochs, near), len(rates) + len(CLOSER))
     short, longer = (min(epochs, max(epochs // part, 20)) for part in (60, 15))
-    trials = [attempt(float(rate), short) for rate in rates]
+    trials = attempt(rates.tolist(), short)
     chosen = _ranked(trials, near)[:5]
-    trials = [attempt(trial.rate, longer) for trial in chosen]
+    trials = attempt([trial.rate for trial in chosen], longer)
     return (*_refined(attempt, trials, longer, near), len(rates) + len(chosen) + len(CLOSER))
 
 
@@ -272,7 +272,7 @@ def _refined(attempt: Try, trials: list[Trial], epochs: int, near: float) -> tup
     """Return the best after a look at rates close to the best of the half decades."""
     best = _ranked(trials, near)[0]
     if np.isfinite(best.final):
-        trials = [*trials, *(attempt(factor * best.rate, epochs) for factor in CLOSER)]
+        trials = [*trials, *attempt([factor * best.rate for factor in CLOSER], epochs)]
     trials.sort(key=lambda trial: trial.rate)
     return _ranked(trials, near)[0], trials
 

@@ -1,10 +1,9 @@
 """The result of a fit: numbers with their uncertainty, what they rest on, and how they were obtained."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import polars, special, stage
 from gradfit._version import __version__
+from gradfit.beginning import Starts
 from gradfit.diagnose import Check, Diagnosis, Finding
 from gradfit.diagnose import verdict as verdict_of
-from gradfit.errors import DataError
 from gradfit.likelihood import (
     counts_log_likelihood,
     explained_deviance,
@@ -24,44 +23,17 @@ from gradfit.likelihood import (
 )
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
-from gradfit.parameter import ParameterResult, Params, checked_level
-from gradfit.prediction import Prediction
+from gradfit.parameter import Params, checked_level, described
+from gradfit.prediction import Prediction, bands, new_inputs
 from gradfit.prepare import Data, Parameters
 from gradfit.rivals import RIVALS
 from gradfit.shrinkage import PenaltyPath, Shrinkage
-from gradfit.solve.factor import Inverse, inverse
 from gradfit.solve.outcome import History, Outcome
 from gradfit.solve.problem import ModelProblem
-from gradfit.table import Table, read
-from gradfit.uncertainty import Uncertainty, band_of_counts, student, uncertainty, well_determined
+from gradfit.uncertainty import Uncertainty, at_end, correlation_of, student
 from gradfit.validation import Folds, HeldRows, Seen, Validation, validation_of
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Starts:
-    """Where the fit began.
-
-    Attributes
-    ----------
-    source : str
-        "given", "library", "search" or "not needed" (a closed form).
-    tried : int
-        Draws looked at, 1 where the start was given.
-    refined : int
-        Draws from which a fit was begun.
-    reached : int
-        How many of those ended at this minimum.
-    losses : (refined,)
-        Where each ended.
-    """
-
-    source: str
-    tried: int = 1
-    refined: int = 1
-    reached: int = 1
-    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +63,8 @@ class FitResult:
         The rows that were held out; `validation` says what they show.
     folds : Folds or None
         The losses of a cross-validation.
+    noise : PenaltyPath or None
+        The strengths of noise on the inputs that were tried.
     """
 
     model: BoundModel
@@ -110,6 +84,7 @@ class FitResult:
     shrinkage: Shrinkage | None = None
     held: HeldRows | None = None
     folds: Folds | None = None
+    noise: PenaltyPath | None = None
 
     def __getattr__(self, name: str) -> object:
         if name in RIVALS:
@@ -136,11 +111,7 @@ class FitResult:
     @cached_property
     def parameters(self) -> Array:
         """All parameters (k,), in the model's order."""
-        if self.settled.plain:
-            return self.outcome.parameters.copy()
-        whole = self.settled.start.copy()
-        whole[self.settled.free] = self.outcome.parameters
-        return whole
+        return self.settled.whole(self.outcome.parameters)
 
     @property
     def values(self) -> dict[str, float]:
@@ -155,33 +126,11 @@ class FitResult:
     @cached_property
     def params(self) -> Params:
         """The parameters with their uncertainty, by name."""
-        settled, known, needed = self.settled, self._uncertainty, self.starts.source != "not needed"
-        facts = zip(known.stderr.tolist(), self._held.tolist(), known.determined.tolist(), strict=True)
-        free = dict(zip(settled.free.tolist(), facts, strict=True))
-        held = nan, False, True
-        places = zip(
-            self.model.parameters, self.parameters.tolist(), settled.lower.tolist(), settled.upper.tolist(),
-            settled.start.tolist(), strict=True,
+        known = self._uncertainty
+        return described(
+            self.model.parameters, self.parameters, self.settled, zip(known.stderr.tolist(), self._held.tolist(), known.determined.tolist(), strict=True),
+            begun=self.starts.source != "not needed", dof=self.dof, level=self.level,
         )  # fmt: skip
-        dof, level, made = self.dof, self.level, list[ParameterResult]()
-        for j, (name, value, lower, upper, start) in enumerate(places):
-            stderr, at_bound, determined = free.get(j, held)
-            began = start if needed and not isnan(start) else None
-            made.append(
-                ParameterResult(
-                    name,
-                    value,
-                    stderr,
-                    j not in free,
-                    (lower, upper),
-                    began,
-                    at_bound,
-                    determined,
-                    dof,
-                    level,
-                )
-            )
-        return Params(made)
 
     # ------------------------------------------------------------------ at the end point
 
@@ -216,52 +165,29 @@ class FitResult:
 
     @property
     def _held(self) -> NDArray[np.bool_]:
-        settled, p = self.settled, self.outcome.parameters
-        if settled.plain:
-            return np.zeros(len(p), dtype=np.bool_)
-        lower, upper = settled.lower[settled.free], settled.upper[settled.free]
-        width = np.where(np.isfinite(upper - lower), upper - lower, 1 + np.abs(p))
-        return (p - lower <= 1e-9 * width) | (upper - p <= 1e-9 * width)
+        return self.settled.on_bounds(self.outcome.parameters)
 
     @cached_property
     def _uncertainty(self) -> Uncertainty:
-        factor, absolute = self.outcome.factor, self.data.absolute
         if self.shrinkage is not None:
             r, J = self.expected
-            return self.shrinkage.uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=absolute)
-        if isinstance(factor, Inverse):
-            if self.settled.plain or not self._held.any():
-                return well_determined(factor, self.outcome.loss, dof=self.dof, absolute=absolute)
-            factor = None
-        if self.data.counts:
-            factor = None
-        r, J = self.expected
-        if factor is None and self.settled.plain and not self.loss_used.robust:
-            with np.errstate(all="ignore"):
-                known, rss = inverse(J), float(r.dot(r))
-            if known is not None:
-                return well_determined(known, rss, dof=self.dof, absolute=absolute)
-        if factor is None and not (np.isfinite(r).all() and np.isfinite(J).all()):
-            J = np.zeros_like(J)
-        return uncertainty(r, J, held=self._held, loss=self.loss_used, absolute=absolute, factor=factor)
+            return self.shrinkage.uncertainty(
+                r, J, held=self._held, loss=self.loss_used, absolute=self.data.absolute
+            )
+        return at_end(
+            lambda: self.expected, self.outcome, held=self._held, plain=self.settled.plain, loss=self.loss_used, dof=self.dof,
+            absolute=self.data.absolute, counts=self.data.counts,
+        )  # fmt: skip
 
     @property
     def covariance(self) -> Array:
         """Covariance (k, k) of all parameters; zero for fixed ones, NaN for what the data do not determine."""
-        k = len(self.model.parameters)
-        if self.k == k:
-            return self._uncertainty.covariance
-        whole = np.zeros((k, k))
-        whole[np.ix_(self.settled.free, self.settled.free)] = self._uncertainty.covariance
-        return whole
+        return self.settled.widened(self._uncertainty.covariance)
 
     @cached_property
     def correlation(self) -> Array:
         """Correlation (k, k) of the parameters; NaN where there is none."""
-        errors = np.sqrt(np.diag(self.covariance))
-        with np.errstate(all="ignore"):
-            correlation = self.covariance / np.outer(errors, errors)
-        return np.clip(correlation, -1, 1)
+        return correlation_of(self.covariance)
 
     @cached_property
     def fitted(self) -> Array:
@@ -303,8 +229,9 @@ class FitResult:
 
     @property
     def path(self) -> PenaltyPath | None:
-        """The strengths of the penalty that were tried, with their validation loss; None where it was not searched."""
-        return None if self.shrinkage is None else self.shrinkage.path
+        """The strengths of the penalty, else of the noise, that were tried, with their validation loss; None where none were."""
+        penalty = None if self.shrinkage is None else self.shrinkage.path
+        return self.noise if penalty is None else penalty
 
     @cached_property
     def rss(self) -> float:
@@ -346,7 +273,8 @@ class FitResult:
         if self.loss_used.robust:
             return self._uncertainty.scatter / self.data.unit
         r = self.at_end[0]
-        return float(np.sqrt(r @ r / self.dof)) / self.data.unit if self.dof > 0 else float("nan")
+        with np.errstate(over="ignore"):
+            return float(np.sqrt(r @ r / self.dof)) / self.data.unit if self.dof > 0 else float("nan")
 
     @cached_property
     def r2(self) -> float:
@@ -427,11 +355,7 @@ class FitResult:
     @cached_property
     def data_hash(self) -> str:
         """SHA-256 of the columns that were used."""
-        digest = hashlib.sha256()
-        for name, values in (*self.data.columns.items(), (self.response, self.data.y)):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(values).tobytes())
-        return digest.hexdigest()
+        return self.data.digest(self.response)
 
     # ------------------------------------------------------------------ held-out rows
 
@@ -498,42 +422,19 @@ class FitResult:
             If an input column is missing.
         """
         level = checked_level(self.level if level is None else level)
-        columns, rows = self._inputs(data)
+        columns, rows = new_inputs(self.data, data, self.inputs, self.formula)
         problem = self.problem
-        kernel_columns = [columns[name] for name in self.inputs] or [np.zeros(rows)]
-        value, J = problem.model.value_jacobian(kernel_columns, self.parameters)
+        value, J = problem.model.value_jacobian(
+            [columns[name] for name in self.inputs] or [np.zeros(rows)], self.parameters
+        )
         stderr = self._uncertainty.band(J[:, self.settled.free])
         t = student(level, self.dof) if not self.data.absolute else float(special.ndtri(0.5 + level / 2))
-        confidence = value - t * stderr, value + t * stderr
-        spread = np.hypot(stderr, self._reading())
-        new = value - t * spread, value + t * spread
-        if self.data.counts:
-            new = band_of_counts(value, stderr, t * self._reading())
+        confidence, new = bands(value, stderr, t, self._reading(), counts=self.data.counts)
         return Prediction(value, stderr, confidence, new, columns, level, self.response)
-
-    def _inputs(self, data: object) -> tuple[Mapping[str, Array], int]:
-        if data is None:
-            return self.data.columns, self.n
-        table = data if isinstance(data, Table) else read(data, origins=self.data.origins)
-        missing = [name for name in self.inputs if name not in table.columns]
-        if missing:
-            raise DataError(
-                f"{table.source} has no column {missing[0]}, an input of {self.formula}",
-                remedy=f"It has {', '.join(table.names)}",
-            )
-        for name, levels in self.data.categories.items():
-            if name in self.inputs:
-                table = table.coded(name, levels=levels)
-        table = table.numeric(self.inputs)
-        return {name: table.columns[name] for name in self.inputs}, table.n
 
     def _reading(self) -> float:
         """Return the standard deviation of one new reading; of a count as a multiple of the root of its mean."""
-        if self.data.cholesky is not None:
-            typical = float(np.sqrt(np.mean(np.sum(self.data.cholesky**2, axis=1))))
-        else:
-            typical = 1.0 if self.data.sigma is None else float(np.sqrt(np.mean(self.data.sigma**2)))
-        return typical * self._uncertainty.scatter / self.data.unit
+        return self.data.typical_sigma * self._uncertainty.scatter / self.data.unit
 
     def at_level(self, level: float) -> "FitResult":
         """Return the same fit with intervals and bands of another level."""
@@ -596,17 +497,4 @@ class FitResult:
 
     def to_frame(self) -> "polars.DataFrame":
         """Return the parameters as a Polars data frame."""
-        rows = [
-            {
-                "parameter": p.name,
-                "value": p.value,
-                "stderr": p.stderr,
-                "low": p.interval()[0],
-                "high": p.interval()[1],
-                "fixed": p.fixed,
-                "lower_bound": p.bounds[0],
-                "upper_bound": p.bounds[1],
-            }
-            for p in self.params.values()
-        ]
-        return polars.DataFrame(rows)
+        return self.params.to_frame()

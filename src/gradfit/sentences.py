@@ -28,7 +28,8 @@ from gradfit.view import scale_of, straight, unit_of
 
 if TYPE_CHECKING:
     from gradfit.diagnose import Finding
-    from gradfit.result import FitResult, ParameterResult
+    from gradfit.parameter import ParameterResult
+    from gradfit.result import FitResult
 
 Array = NDArray[np.float64]
 

@@ -39,6 +39,7 @@ _OWN = frozenset(
         "resume",
     ]
 )
+_SEVERAL = frozenset({"--set", "--fix", "--start", "--bounds", "--exclude"})  # each adds to what was said
 _POSITIONAL = frozenset({"model", "data", "x", "y"})
 _PLAIN = re.compile(r"[\w@%+=:,./-]+")
 _ARGUMENT = re.compile(
@@ -131,6 +132,18 @@ def arguments(text: str) -> list[str]:
     ['missing="drop"']
     """
     return [match[0] for match in _ARGUMENT.finditer(text) if match["name"] in _OWN]
+
+
+def with_option(command: str, option: str) -> str:
+    """Return a command with an option, in the place of what it said before where it can say only one thing.
+
+    >>> with_option("gradfit fit a.csv line --kfold 1 --set nesterov=true", "--kfold 5")
+    'gradfit fit a.csv line --set nesterov=true --kfold 5'
+    """
+    flag = option.partition(" ")[0]
+    if flag not in _SEVERAL:
+        command = re.sub(rf"""(?<=\S) {re.escape(flag)} (?:"(?:[^"\\]|\\.)*"|[^\s"]\S*)""", "", command)
+    return f"{command} {option}"
 
 
 def in_options(text: str) -> str:

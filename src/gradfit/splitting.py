@@ -296,7 +296,7 @@ def split_of(
     table : Table
         The rows that can be used.
     validation : float, str, or sequence of int or bool
-        A share of the rows; a column that is true (or not 0) for rows to hold out; row numbers, from 1 as findings print
+        A share of the rows; a column that is true (1, yes, validation) for rows to hold out; row numbers, from 1 as findings print
         them; a truth value for each row.
     groups, order : str, optional
         Columns, see `held_out`.
@@ -323,7 +323,10 @@ def split_of(
     if inside in (0, table.n):
         what = "none" if inside == 0 else f"all {count(table.n, 'row')}"
         rest = "" if inside == 0 else ", and leaves none to train on"
-        raise OptionError(f"validation= ({how}) holds out {what} of {table.source}{rest}")
+        raise OptionError(
+            f"validation= ({how}) holds out {what} of {table.source}{rest}",
+            remedy="Hold out some rows, and leave some to train on",
+        )
     split = Split(np.flatnonzero(~held), np.flatnonzero(held), how)
     if groups is not None:
         _whole_groups(_group_values(table, groups), split, groups)
@@ -412,8 +415,12 @@ def _refuse_shared(both: set[object], groups: str) -> None:
 
 
 def _flagged(table: Table, column: str) -> tuple[NDArray[np.bool_], str]:
-    if column not in table.columns:
-        table.require([column], known=())
+    if column not in table.columns and Path(column).suffix:
+        raise DataError(
+            f"{column} is neither a file nor a column of {table.source}",
+            remedy=f"Give a share, as validation=0.2, a file, or one of {listing(table.names, most=20)}",
+        )
+    table.require([column])
     values = table.columns[column].tolist()
     unknown = [str(row) for row, v in zip(table.rows, values, strict=True) if v is None or v != v]
     if unknown:
@@ -431,12 +438,11 @@ _WORDS: Mapping[str, bool] = {
 
 
 def _truth(value: object, column: str) -> bool:
-    if not isinstance(value, str):
-        return bool(value)
-    known = _WORDS.get(value.strip().lower())
-    if known is None:
+    known = _WORDS.get(value.strip().lower()) if isinstance(value, str) else bool(value)
+    if known is None or not (isinstance(value, str) or value in (0, 1)):
+        shown = f'"{value}"' if isinstance(value, str) else value
         raise OptionError(
-            f'{column} holds "{value}", and says not which rows to hold out',
+            f"{column} holds {shown}, and says not which rows to hold out",
             remedy='Write 1 and 0, "yes" and "no", or "validation" and "train"',
         )
     return known
@@ -452,12 +458,14 @@ def _named(table: Table, validation: object) -> tuple[NDArray[np.bool_], str]:
     if given.dtype.kind == "b":
         if len(given) != table.n:
             raise OptionError(
-                f"validation= has {len(given)} truth values, and there are {count(table.n, 'row')}"
+                f"validation= has {len(given)} truth values, and there are {count(table.n, 'row')}",
+                remedy="Give one for each row that is used",
             )
         return given, "as given"
     missing = np.setdiff1d(given, table.rows)
     if len(missing):
         raise OptionError(
-            f"There is no row {missing[0]} to hold out; {table.source} has rows {table.rows.min()} to {table.rows.max()}"
+            f"There is no row {missing[0]} to hold out; {table.source} has rows {table.rows.min()} to {table.rows.max()}",
+            remedy="Rows are counted from 1",
         )
     return np.isin(table.rows, given), "rows as given"

@@ -12,6 +12,7 @@ from gradfit.checkpoint import Checkpoint
 from gradfit.errors import ModelError
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
+from gradfit.perturbing import Perturbing
 from gradfit.prepare import Parameters
 from gradfit.solve.descent import Descent
 from gradfit.solve.dimensions import angles, exponents
@@ -49,6 +50,8 @@ class Options(Protocol):
     def watching(self) -> Watching | None: ...  # noqa: D102  held-out rows that training looks at
     @property
     def checkpoint(self) -> Checkpoint | None: ...  # noqa: D102  where the state of a training is kept
+    @property
+    def perturbing(self) -> Perturbing | None: ...  # noqa: D102  noise on the inputs of a training, and mixed rows
 
 
 def linear_in(model: BoundModel, parameters: Parameters) -> NDArray[np.int64]:

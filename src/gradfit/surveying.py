@@ -12,7 +12,7 @@ from gradfit.errors import OptionError
 from gradfit.loss import Loss
 from gradfit.model import BoundModel
 from gradfit.notation import count
-from gradfit.options import Options, options_of
+from gradfit.options import Options, is_lm, options_of
 from gradfit.prepare import Data, assemble, attached, chosen_rows, counted, settled
 from gradfit.rates import Rate
 from gradfit.solve.descent import Descent
@@ -68,7 +68,7 @@ class RateSurvey:
         limit = self.limit if self.limit is not None and np.isfinite(self.limit) else None
         return {
             "lr": self.rate, "stable_limit": limit, "curvature": self.curvature, "rates": self.rates.tolist(),
-            "losses": losses, "epochs": self.epochs, "start_loss": self.start_loss, "optimizer": self.optimizer,
+            "losses": losses, "epochs": self.epochs, "start_loss": self.start_loss if np.isfinite(self.start_loss) else None, "optimizer": self.optimizer,
             "model": self.model, "told": self.told,
         }  # fmt: skip
 
@@ -119,7 +119,9 @@ def learning_rate(  # noqa: PLR0913  the public call lists its options by name
     """
     if "lr" in optimizer:
         raise OptionError("lr= is what is looked for", remedy="Leave lr= out")
-    given = {} if isinstance(solver, Descent) else {"epochs": 1000, **optimizer, "lr": "auto"}
+    given = (
+        {} if isinstance(solver, Descent) or is_lm(solver) else {"epochs": 1000, **optimizer, "lr": "auto"}
+    )
     options = options_of(
         loss,
         solver,
@@ -145,8 +147,9 @@ def learning_rate(  # noqa: PLR0913  the public call lists its options by name
         found = _found(model, bound, rows, options, said=(start, bounds, fixed))
     name = options.solver.optimizer
     name = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
-    finals = np.array([trial.final for trial in found.trials]) / rows.unit**2
-    first = float(found.trials[0].losses[0]) / rows.unit**2
+    with np.errstate(all="ignore"):  # squares in the user's unit may overflow
+        finals = np.array([trial.final for trial in found.trials]) / rows.unit**2
+        first = float(np.float64(found.trials[0].losses[0]) / rows.unit**2)
     return RateSurvey(
         found.rate, found.limit, found.curvature, np.array([trial.rate for trial in found.trials]), finals, found.epochs,
         first, name, bound.text, found.told,

@@ -18,7 +18,7 @@ from gradfit.notation import (
     with_unit,
 )
 from gradfit.sentences import sentence, worst
-from gradfit.shell import arguments, as_option, in_options
+from gradfit.shell import arguments, as_option, in_options, with_option
 from gradfit.terminal_plot import fit_plot
 from gradfit.terminal_table import parameter_table
 from gradfit.terminal_text import Line, Page, Span, Tone, cells, fold, length, packed
@@ -160,7 +160,7 @@ def _next(remedy: str, command: str, page: Page) -> list[Line]:
     """Return what to run for a remedy: the command with an option more, or a call of Python; else its words."""
     option = as_option(remedy) if command else ""
     if option:
-        return _run(f"{command} {option}", page, "     ")
+        return _run(with_option(command, option), page, "     ")
     if not command and arguments(remedy):
         return _run(f"gradfit.fit(…, {remedy})", page, "     ")
     return _labelled("Try", remedy, page, "     ") if remedy else []
@@ -283,7 +283,7 @@ def _mended(error: GradfitError, command: str) -> str:
     given = arguments(error.remedy)
     option = as_option(given[0]) if len(given) == 1 else ""
     if option:
-        return f"{command} {option}"
+        return with_option(command, option)
     meant = _MEANT.search(error.remedy)
     wrong = _pointed_at(error.excerpt) or _named(error.message)
     if not meant or not wrong:

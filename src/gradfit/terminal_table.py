@@ -18,7 +18,8 @@ from gradfit.sentences import derivatives
 from gradfit.terminal_text import Line, Page, Span, Tone, cells, pad, shorten
 
 if TYPE_CHECKING:
-    from gradfit.result import FitResult, ParameterResult
+    from gradfit.parameter import ParameterResult
+    from gradfit.result import FitResult
 
 _WIDE = 100  # columns from which bars grow
 _HALVES = (16, 12, 8)  # columns from the middle of a bar to its end

@@ -23,7 +23,7 @@ class TensorBoard:
     Raises
     ------
     OptionError
-        If `every` is not positive.
+        If `every` is not positive, or the folder cannot be written.
     ModuleNotFoundError
         If tensorboard is not installed: pip install 'gradfit[track]'.
 
@@ -43,7 +43,13 @@ class TensorBoard:
             raise ModuleNotFoundError(
                 "tensorboard is not installed; run: pip install 'gradfit[track]'", name=missing.name
             ) from missing
-        self._writer: Any = module.SummaryWriter(str(folder))
+        try:
+            self._writer: Any = module.SummaryWriter(str(folder))
+        except OSError as refused:
+            raise OptionError(
+                f"TensorBoard's folder {folder} cannot be written: {refused.strerror}",
+                remedy="Name a folder that can be",
+            ) from refused
 
     def __call__(self, now: Progress) -> None:
         """Write an epoch."""

@@ -1,54 +1,35 @@
 """Training with an optimizer of torch: as one compiled loop over the epochs where that can be, else step by step in torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._lazy import torch
-from gradfit.checkpoint import Checkpoint, Identity, digest
-from gradfit.errors import OptionError
-from gradfit.graph import Graph
-from gradfit.kernel import EXECUTORS
-from gradfit.loss import Loss
-from gradfit.model import BoundModel
-from gradfit.native.epochs import Plan
-from gradfit.native.step import Step
-from gradfit.notation import count
+from gradfit.checkpoint import Identity, digest
+from gradfit.errors import ModelError
+from gradfit.perturbing import Rows, noise_path
 from gradfit.rates import TRIALS, Bend, Ground, Rate, Trial, find_rate, forecast
 from gradfit.scaling import Scaling, scaled, scaling
-from gradfit.solve.compiled import Loop, UnfitError, trained_course
-from gradfit.solve.descent import (
-    Box,
-    Descent,
-    HeldOut,
-    Objective,
-    Progress,
-    optimizer_settings,
-)
-from gradfit.solve.ending import Course, HeldTrail, Surface, ending
-from gradfit.solve.mean_loss import MeanLoss
-from gradfit.solve.outcome import Outcome
+from gradfit.shrinkage import PenaltyPath
+from gradfit.solve.compiled import Loop
+from gradfit.solve.descent import Descent, Progress, optimizer_settings
+from gradfit.solve.ending import Course, HeldTrail, ending
+from gradfit.solve.outcome import Outcome, Point
 from gradfit.solve.patience import Watching
-from gradfit.solve.penalised import PenalisedMean, Shrink
-from gradfit.solve.problem import Model, ModelProblem
-from gradfit.solve.snapshot import NOT_KEPT, Keeping
+from gradfit.solve.perturbation import PerturbedLoss
+from gradfit.solve.snapshot import NOT_KEPT
 from gradfit.solve.stability import Forecast, law_of
-from gradfit.solve.stepping import course_by_torch, ending_by_torch
-from gradfit.solve.surface import ModelSurface, TorchSurface
+from gradfit.solve.stepping import ending_by_torch
+from gradfit.solve.surface import TorchSurface
+from gradfit.task import MOST, WORTH, Task, loop_of, objective_of, perturbed_of, rows_of, run, surface_of
 from gradfit.telling import Telling
-from gradfit.trace.slopes import slopes
-from gradfit.traced_step import ready_step
 
 Array = NDArray[np.float64]
 
 COMPILED = "native (one loop over all epochs)"
-WORTH = 300  # updates; fewer take torch less time than tracing and compiling
-FEW = 8  # free parameters; of more, second derivatives take longer to trace than torch to work out
-MOST = 64  # free parameters; the compiled loop is written out for each
+NEAR = 0.2  # confidence radii to the minimum that count as arrived where rows are perturbed: no update sees the same loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +54,8 @@ class Trained:
         The way there, in the user's units.
     scaling : Scaling, optional
         The units in which it was trained.
+    noise : PenaltyPath, optional
+        The strengths of noise that were tried.
     """
 
     outcome: Outcome
@@ -80,63 +63,10 @@ class Trained:
     how: str
     descent: Descent
     told: tuple[str, ...]
-    task: "Task"
+    task: Task
     course: Course
     scaling: Scaling | None
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What is to be trained.
-
-    Attributes
-    ----------
-    model : BoundModel
-        The model.
-    problem : ModelProblem
-        Its residuals on the data.
-    cost : Loss
-        What they cost; a robust one has its scale.
-    descent : Descent
-        The optimizer and its settings.
-    start, lower, upper : (f,)
-        Of the free parameters.
-    template : (k,)
-        All parameters.
-    scale : str
-        "auto" trains in standard units, "none" in the user's.
-    shrink : Shrink, optional
-        A penalty, in units of the mean loss.
-    watching : Watching, optional
-        The held-out rows, and what their loss decides.
-    checkpoint : Checkpoint, optional
-        Where the state is kept.
-    """
-
-    model: BoundModel
-    problem: ModelProblem
-    cost: Loss
-    descent: Descent
-    start: Array
-    lower: Array
-    upper: Array
-    template: Array
-    scale: str = "none"
-    shrink: Shrink | None = None
-    watching: Watching | None = None
-    checkpoint: Checkpoint | None = None
-
-    @property
-    def free(self) -> tuple[int, ...]:
-        """Which parameters are free."""
-        every = range(len(self.template)) if self.problem.free is None else self.problem.free.tolist()
-        return tuple(every)
-
-    @property
-    def updates(self) -> int:
-        """Steps of the optimizer."""
-        rows = len(self.problem.y)
-        return int(self.descent.epochs) * -(-rows // min(int(self.descent.batch_size or rows), rows))
+    noise: PenaltyPath | None = None
 
 
 def train(task: Task, executor: str, callback: Callable[[Progress], object] | None) -> Trained:
@@ -165,79 +95,97 @@ def train(task: Task, executor: str, callback: Callable[[Progress], object] | No
         found = find_rate(_ground(inner, trying, _bend(task, scale)))
         executor = trying if found.trials else executor
         inner, told = replace(inner, descent=replace(inner.descent, lr=found.rate)), (found.told,)
+    path = None
+    asked, drawn = task.perturbing, task.perturbation
+    if asked is not None and drawn is not None:
+        path = _noise_found(replace(task, descent=inner.descent), executor) if asked.searched else None
+        drawn = drawn if path is None else drawn.times(float(path.strength[path.chosen]))
+        task, inner = replace(task, perturbation=drawn), replace(inner, perturbation=drawn)
+        told = (*told, asked.told(path))
     keeping = NOT_KEPT
     if task.checkpoint is not None:
         keeping = task.checkpoint.keeping(_identity(task, inner.descent), int(task.descent.epochs))
-    ran = _run(inner, executor, _telling(task, scale, callback), keeping)
+    ran = run(inner, executor, _telling(task, scale, callback), keeping)
     course = ran.course if scale is None else _in_units(ran.course, scale, task)
-    course = replace(course, forecast=_foreseen(inner, scale))
-    if ran.compiled:
-        outcome = ending(_surface(task), course)
-    else:
-        outcome = ending_by_torch(_objective(task), task.descent, course)
+    outcome = _judged(task, inner, scale, course, compiled=ran.compiled)
     told = told if scale is None else (scale.told, *told)
     if task.watching is not None:
         told = (*told, *filter(None, [task.watching.patience.longer_than(int(task.descent.epochs))]))
     by = COMPILED if ran.compiled else task.problem.model.name
-    return Trained(outcome, by, ran.how, inner.descent, told, task, course, scale)
+    return Trained(outcome, by, ran.how, inner.descent, told, task, course, scale, path)
 
 
-class Ran(NamedTuple):
-    """What the epochs have done, whether by a compiled loop, and why that way."""
-
-    course: Course
-    compiled: bool
-    how: str
-
-
-def _run(
-    task: Task,
-    executor: str,
-    callback: Callable[[Progress], object] | None = None,
-    keeping: Keeping = NOT_KEPT,
-) -> Ran:
-    box, loop = Box.of(task.start, task.lower, task.upper), _loop(task, executor)
-    loop = _same_way(loop, keeping)
-    if isinstance(loop, Loop):
-        try:
-            course = trained_course(
-                loop, task.problem, box, task.descent, template=task.template, callback=callback,
-                watching=task.watching, keeping=keeping,
-            )  # fmt: skip
-            told = f"One compiled loop went through all epochs, with the step of torch's {loop.name}"
-            return Ran(course, True, told)
-        except UnfitError as reason:
-            loop, keeping = (
-                str(reason),
-                replace(keeping, resume=None),
-            )  # what a loop has kept is none of torch's
-    held = None
-    if task.watching is not None:
-        rows = replace(task, problem=task.watching.problem)
-        held = HeldOut(_mean_loss(rows), task.watching.patience)
-    course = course_by_torch(
-        _objective(task), task.descent, box, callback=callback, held=held, keeping=keeping
+def _judged(task: Task, inner: Task, scale: Scaling | None, course: Course, *, compiled: bool) -> Outcome:
+    """Return how a training has ended, in the user's units."""
+    perturbed = perturbed_of(task)
+    if perturbed is not None:
+        return _judged_on_average(perturbed, task.descent, course)
+    course = replace(course, forecast=_foreseen(inner, scale))
+    return (
+        ending(surface_of(task), course)
+        if compiled
+        else ending_by_torch(objective_of(task), task.descent, course)
     )
-    return Ran(course, False, f"Torch made each step: {loop}")
 
 
-def _same_way(loop: Loop | str, keeping: Keeping) -> Loop | str:
-    """Return the way that a checkpoint was made on, as another one has other last digits.
+def _judged_on_average(perturbed: PerturbedLoss, descent: Descent, course: Course) -> Outcome:
+    """Return how a training has ended whose parameters never rest, as no update sees the same rows.
 
-    Raises
-    ------
-    OptionError
-        If that one is closed here.
+    It has arrived near the minimum of the loss with noise; or within a confidence radius of it, where the average over
+    the last fifth of the epochs is near. Whether the loss still falls is asked of its mean over many draws.
     """
-    way = "" if keeping.resume is None else keeping.resume.way
-    if way == "torch":
-        return "the checkpoint was made by torch"
-    if way == "native" and isinstance(loop, str):
-        raise OptionError(
-            f"The checkpoint was made by the compiled loop, which is not used here: {loop}",
-            remedy="Give the same executor= and settings, or leave resume= out to start anew",
-        )
-    return loop
+    with_draws = replace(course, trail=_averaged(perturbed, course))
+    outcome = ending_by_torch(perturbed, descent, replace(with_draws, near=NEAR))
+    late = course.trail[course.trail[:, 0] >= 0.8 * course.epochs]
+    if not outcome.converged and course.reason == "done" and course.held is None and len(late) > 1:
+        centre = late[:, -len(course.parameters) :].mean(axis=0)
+        settled = ending_by_torch(perturbed, descent, replace(with_draws, parameters=centre, near=NEAR))
+        if settled.converged:
+            outcome = ending_by_torch(perturbed, descent, replace(with_draws, near=1.0))
+    return replace(outcome, points=lambda: _as_seen(course, outcome.points))
+
+
+def _as_seen(course: Course, points: Sequence[Point] | Callable[[], Sequence[Point]]) -> list[Point]:
+    """Return the points of a history with the losses that the updates saw."""
+    seen = dict(zip(course.trail[:, 0].astype(int).tolist(), course.trail[:, 1].tolist(), strict=True))
+    every = points() if callable(points) else points
+    return [(step, seen.get(step, loss), gradient, parameters) for step, loss, gradient, parameters in every]
+
+
+def _averaged(perturbed: PerturbedLoss, course: Course) -> Array:
+    """Return the trail with losses that are means over the same draws, where it begins and a tenth before its end."""
+    trail = course.trail.copy()
+    if len(trail):
+        for row in {0, int(np.searchsorted(trail[:, 0], 0.9 * course.epochs, side="right")) - 1}:
+            with torch.no_grad():
+                at = torch.tensor(trail[row, -len(course.parameters) :], dtype=torch.float64, device="cpu")
+                trail[row, 1] = perturbed.loss(at, None).item()
+    return trail
+
+
+def _noise_found(task: Task, executor: str) -> PenaltyPath:
+    """Return which strengths of the noise were tried, with the same training on the rows of each fold."""
+
+    def trained(strength: float, rows: Rows) -> Array:
+        part, asked = rows_of(task, rows), task.perturbing
+        drawn = None if asked is None else asked.over(task.model.inputs, part.problem.columns)
+        part = replace(part, perturbation=None if drawn is None else drawn.times(strength))
+        scale = _scaling(part) if task.scale == "auto" else None
+        try:
+            course = run(part if scale is None else _in_scale(part, scale), executor).course
+        except ModelError:  # noise takes inputs to where the model is not finite: too much of it
+            return np.full(len(task.start), np.nan)
+        if course.reason == "interrupted":
+            raise KeyboardInterrupt
+        turned = course.parameters if scale is None else scale.transform @ course.parameters
+        return np.clip(turned, task.lower, task.upper)
+
+    def loss(parameters: Array, rows: Rows) -> float:
+        residuals = rows_of(task, rows).problem.residual(parameters)
+        return task.cost.cost(residuals) / len(rows)
+
+    names = tuple(task.model.parameters[j] for j in task.free)
+    return noise_path(len(task.problem.y), names, trained=trained, loss=loss, seed=int(task.descent.seed))
 
 
 def _identity(task: Task, descent: Descent) -> Identity:
@@ -266,6 +214,7 @@ def _identity(task: Task, descent: Descent) -> Identity:
         "start": digest(task.start, task.template[list(set(range(len(task.template))) - set(task.free))]),
         "bounds": digest(task.lower, task.upper),
         "penalty": "none" if task.shrink is None else digest(np.frombuffer(repr(task.shrink).encode(), dtype=np.uint8)),
+        "noise": "none" if task.perturbation is None else digest(task.perturbation.noise, np.array(task.perturbation.mixup)),
         "patience": "none" if watching is None else repr(watching.patience),
         "scale": task.scale,
     }  # fmt: skip
@@ -381,7 +330,7 @@ def _ground(task: Task, executor: str, bend: Bend | None) -> Ground:
     return Ground(
         law=law_of(name, settings), usual=float(usual) if isinstance(usual, int | float) else 0.0, bend=bend,
         quadratic=_is_quadratic(task), rows=len(task.problem.y), size=len(task.start), epochs=epochs, updates=task.updates // epochs,
-        seconds=seconds_of(task, executor), attempt=lambda rate, epochs: _trial(task, executor, rate, epochs),
+        seconds=seconds_of(task, executor), attempt=lambda rates, epochs: [_trial(task, executor, rate, epochs) for rate in rates],
         own_step=name == "LBFGS",
     )  # fmt: skip
 
@@ -390,29 +339,26 @@ def seconds_of(task: Task, executor: str) -> float:
     """Return about how long a training takes: from its work, not by a clock, so that the same is decided everywhere."""
     epochs, rows, graph = int(task.descent.epochs), len(task.problem.y), task.model.graph
     native = _executor_of_trials(task, executor) == "native"
-    if native and graph is not None and isinstance(_loop(task, "native"), Loop):
+    if native and graph is not None and isinstance(loop_of(task, "native"), Loop):
         return 1e-9 * (epochs * rows * len(graph.nodes) + 100 * task.updates)
     name = optimizer_settings(task.descent, len(task.start))[0]
     return (20 if name == "LBFGS" else 1) * (3e-4 * task.updates + 1e-8 * epochs * rows)
-
-
-def surface_of(task: Task) -> Surface:
-    """Return the loss with its derivatives, penalty and all."""
-    return _surface(task) if task.shrink is None else TorchSurface(_objective(task).loss, torch.float64)
 
 
 def _is_quadratic(task: Task) -> bool:
     """Return whether the loss is a quadratic of which every step sees all: then its curvature says everything."""
     graph, descent = task.model.graph, task.descent
     linear = graph is not None and set(task.free) <= set(graph.linear)
-    plain = task.cost.name == "squared" and task.shrink is None and descent.scheduler is None
+    plain = task.cost.name == "squared" and task.shrink is None and task.perturbation is None
     unbounded = bool(np.isinf(task.lower).all() and np.isinf(task.upper).all())
-    return linear and plain and unbounded and task.updates == int(descent.epochs)
+    return (
+        linear and plain and unbounded and descent.scheduler is None and task.updates == int(descent.epochs)
+    )
 
 
 def _trial(task: Task, executor: str, rate: float, epochs: int) -> Trial:
     descent = replace(task.descent, lr=rate, epochs=epochs)
-    course = _run(replace(task, descent=descent, watching=None), executor).course
+    course = run(replace(task, descent=descent, watching=None), executor).course
     final = np.inf if course.reason == "diverged" else _loss_at(task, course.parameters)
     steps = np.append(course.trail[:, 0], float(epochs))
     return Trial(rate, steps, np.append(course.trail[:, 1], final))
@@ -420,104 +366,6 @@ def _trial(task: Task, executor: str, rate: float, epochs: int) -> Trial:
 
 def _loss_at(task: Task, parameters: Array) -> float:
     if task.cost.counts or task.shrink is not None:
-        return TorchSurface(_objective(task).loss, torch.float64).value(parameters)
+        return TorchSurface(objective_of(task).loss, torch.float64).value(parameters)
     residuals = task.problem.residual(parameters)
     return task.cost.cost(residuals) / len(residuals)
-
-
-def _surface(task: Task) -> Surface:
-    """Return the loss with its derivatives: from the graph, or by torch where that is less work or the only way."""
-    graph, free = task.model.graph, task.free
-    few = graph is not None and not task.cost.counts and (len(free) <= FEW or set(free) <= set(graph.linear))
-    graphs = slopes(graph, free) if graph is not None and few else None
-    if graphs is None:
-        return TorchSurface(_mean_loss(task).loss, torch.float64)
-    return ModelSurface(task.problem, task.cost, _kernels(graphs))
-
-
-@lru_cache(maxsize=64)
-def _kernels(graphs: tuple[Graph, ...]) -> tuple[Model, ...]:
-    return tuple(EXECUTORS["numpy"].compile(graph) for graph in graphs)
-
-
-# ---------------------------------------------------------------------------- which way
-
-
-def _loop(task: Task, executor: str) -> Loop | str:
-    """Return the loop to compile, or why there is none."""
-    graph, descent = task.model.graph, task.descent
-    reason = _needless(task, executor) or _unsuited(task)
-    if reason or graph is None:
-        return reason
-    ready = ready_step(descent, len(task.start))
-    if ready.step is None:
-        return ready.reason
-    rows = len(task.problem.y)
-    traits = _Traits(
-        loss=task.cost.name,
-        weighted=task.problem.weight is not None,
-        batched=int(descent.batch_size or rows) < rows,
-        bounded=bool(max(task.lower.max(), -task.upper.min()) > -np.inf),
-        watched=task.watching is not None,
-    )
-    plan = _plan(graph, task.free, ready.step, traits)
-    if isinstance(plan, str):
-        return plan
-    square = float(task.cost.scale or 1.0) ** 2
-    return Loop(plan, ready.make, ready.rate, ready.name, ready.title, square)
-
-
-@dataclass(frozen=True)
-class _Traits:
-    """What the code of a loop depends on beside model and optimizer."""
-
-    loss: str
-    weighted: bool
-    batched: bool
-    bounded: bool
-    watched: bool
-
-
-@lru_cache(maxsize=256)
-def _plan(graph: Graph, free: tuple[int, ...], step: Step, traits: _Traits) -> Plan | str:
-    if not frozenset(free) & graph.depends()[graph.value]:
-        return "the model does not depend on its free parameters"
-    return Plan(
-        graph, free, step, traits.loss, traits.weighted, traits.batched, traits.bounded, traits.watched
-    )
-
-
-def _needless(task: Task, executor: str) -> str:
-    if executor in ("numpy", "tensor"):
-        return f'executor="{executor}" was asked for'
-    if executor == "auto" and task.updates < WORTH:
-        return f"{count(task.updates, 'update')} would take longer to compile"
-    return ""
-
-
-def _unsuited(task: Task) -> str:
-    reasons = (
-        (task.model.graph is None, "the model is no expression of single rows"),
-        (task.cost.counts, "the compiled loop has no deviance of counts"),
-        (task.shrink is not None, "the compiled loop has no penalty"),
-        (task.descent.dtype != "float64", "the compiled loop is for float64"),
-        (len(task.start) > MOST, f"the compiled loop is for {MOST} parameters at most"),
-    )
-    return next((reason for unsuited, reason in reasons if unsuited), "")
-
-
-# ---------------------------------------------------------------------------- in torch
-
-
-def _objective(task: Task) -> Objective:
-    """Return what is made small: the mean loss, and the penalty where there is one."""
-    mean = _mean_loss(task)
-    return mean if task.shrink is None else PenalisedMean(mean, task.shrink)
-
-
-def _mean_loss(task: Task) -> MeanLoss:
-    problem, model = task.problem, task.model
-    weight = None if problem.weight is None else torch.as_tensor(problem.weight)
-    columns = [torch.as_tensor(c) for c in problem.columns] if model.inputs else []
-    y = torch.as_tensor(np.ascontiguousarray(problem.y))
-    return MeanLoss(model.on_torch(), columns, y, weight, task.template, task.free, task.cost)

@@ -1,5 +1,6 @@
 """How well the data determine the parameters: their covariance, and what cannot be known named as such."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import inf, nan, sqrt
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import special
 from gradfit.loss import Loss
-from gradfit.solve.factor import Factor, Inverse, factorise
+from gradfit.solve.factor import Factor, Inverse, factorise, inverse
+from gradfit.solve.outcome import Outcome
 
 Array = NDArray[np.float64]
 
@@ -64,6 +66,14 @@ class Uncertainty(NamedTuple):
         return error
 
 
+def correlation_of(covariance: Array) -> Array:
+    """Return the correlation (k, k) that belongs to a covariance; NaN where there is none."""
+    errors = np.sqrt(np.diag(covariance))
+    with np.errstate(all="ignore"):
+        correlation = covariance / np.outer(errors, errors)
+    return np.clip(correlation, -1, 1)
+
+
 def band_of_counts(mean: Array, stderr: Array, half: float) -> tuple[Array, Array]:
     """Return the ends (n,) between which new counts of these means will lie, none below zero.
 
@@ -115,6 +125,46 @@ def _everything(k: int) -> tuple[NDArray[np.bool_], Array, Array]:
     for array in made:
         array.setflags(write=False)
     return made
+
+
+def at_end(
+    expected: Callable[[], tuple[Array, Array]],
+    outcome: Outcome,
+    *,
+    held: NDArray[np.bool_],
+    plain: bool,
+    loss: Loss,
+    dof: int,
+    absolute: bool,
+    counts: bool,
+) -> Uncertainty:
+    """Return the uncertainty of the free parameters where a fit has ended: from what the solver has, as far as that goes.
+
+    Parameters
+    ----------
+    expected : callable
+        Returns residuals (n,) over the standard deviations that are taken for true, and their Jacobian (n, f).
+    held : (f,) bool
+        Parameters that sit on a bound.
+    plain : bool
+        Whether there are no bounds.
+    """
+    factor = outcome.factor
+    if isinstance(factor, Inverse):
+        if plain or not held.any():
+            return well_determined(factor, outcome.loss, dof=dof, absolute=absolute)
+        factor = None
+    if counts:
+        factor = None
+    r, J = expected()
+    if factor is None and plain and not loss.robust:
+        with np.errstate(all="ignore"):
+            known, rss = inverse(J), float(r.dot(r))
+        if known is not None:
+            return well_determined(known, rss, dof=dof, absolute=absolute)
+    if factor is None and not (np.isfinite(r).all() and np.isfinite(J).all()):
+        J = np.zeros_like(J)
+    return uncertainty(r, J, held=held, loss=loss, absolute=absolute, factor=factor)
 
 
 def uncertainty(
@@ -192,7 +242,11 @@ def _scatter(residuals: Array, dof: int, loss: Loss, absolute: bool) -> float:  
     if not loss.robust:
         if absolute:
             return 1.0
-        return sqrt(residuals.dot(residuals) / dof) if dof > 0 else nan
+        if dof <= 0:
+            return nan
+        with np.errstate(over="ignore"):
+            total = float(residuals.dot(residuals))
+        return sqrt(total / dof) if total < inf else float(_lengths(residuals[None, :])[0]) / sqrt(dof)
     psi, slope = loss.curvature(residuals)
     n = len(residuals)
     middle = float(np.mean(slope))

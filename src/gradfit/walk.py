@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.beginning import Starts
 from gradfit.errors import ModelError
 from gradfit.graph import Graph
 from gradfit.loss import Loss, standard_deviation
 from gradfit.model import BoundModel
 from gradfit.notation import count, significant
 from gradfit.prepare import Parameters, rows_text
-from gradfit.result import Starts
 from gradfit.shrinkage import Shrinkage
 from gradfit.solve.counts import along_zero, brought_inside, rows_at_zero
 from gradfit.solve.descent import Descent
@@ -27,7 +27,8 @@ from gradfit.solve.quick import quick, quick_closed_form
 from gradfit.solve.separable import closed_form, projected
 from gradfit.solve.start import Found
 from gradfit.starting import Options, linear_in, searched
-from gradfit.training import Task, Trained, train
+from gradfit.task import Task
+from gradfit.training import Trained, train
 
 Array = NDArray[np.float64]
 
@@ -378,9 +379,11 @@ def task_of(
         deviation = standard_deviation(problem.residual(start), len(start))
         loss = replace(loss, scale=max(loss.tuning * deviation, 1e-300))
         how = (*how, f"The scale of the loss, {loss.scale:.4g}, is that of the residuals at the start")
+    asked = options.perturbing
     task = Task(
         model, problem, loss, options.solver, start, *parameters.bounds, template=parameters.start,
-        scale=options.scale, shrink=shrink, watching=options.watching, checkpoint=options.checkpoint,
+        scale=options.scale, shrink=shrink, watching=options.watching, checkpoint=options.checkpoint, perturbing=asked,
+        perturbation=None if asked is None else asked.over(model.inputs, problem.columns),
     )  # fmt: skip
     return Begun(task, parameters, starts, how)
 

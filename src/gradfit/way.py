@@ -15,7 +15,8 @@ from gradfit.solve.curvature import condition
 from gradfit.solve.descent import optimizer_settings
 from gradfit.solve.ending import Course, newton
 from gradfit.solve.stability import Law, law_of
-from gradfit.training import Task, Trained, forecast_of, rate_found, seconds_of, surface_of, train
+from gradfit.task import Task, surface_of
+from gradfit.training import Trained, forecast_of, rate_found, seconds_of, train
 
 Array = NDArray[np.float64]
 

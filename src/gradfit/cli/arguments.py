@@ -178,6 +178,24 @@ def rate_of(text: str) -> float | str:
     return text if text == "auto" else _number(text, "--lr", "--lr 0.01, or --lr auto")
 
 
+def noise_of(text: str) -> float | str | dict[str, float]:
+    """Return noise on the inputs: a number for all, numbers by name, or "auto".
+
+    Raises
+    ------
+    OptionError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> noise_of("0.1"), noise_of("x=0.1,z=0.2"), noise_of("auto")
+    (0.1, {'x': 0.1, 'z': 0.2}, 'auto')
+    """
+    if "=" in text:
+        return numbers_by_name([text], "--noise")
+    return text if text == "auto" else _number(text, "--noise", "--noise 0.1, --noise x=0.1 or --noise auto")
+
+
 def condition(texts: Sequence[str]) -> str:
     """Return several row filters as one.
 
@@ -215,6 +233,7 @@ def _pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
 _EXAMPLES = {
     "--start": "--start a=1,b=2, or --start search",
     "--fix": "--fix c=3",
+    "--noise": "--noise 0.1, --noise x=0.1,z=0.2, or --noise auto",
     "--bounds": "--bounds a=0:10,b=:5",
     "--set": "--set momentum=0.9,weight_decay=1e-3",
 }

@@ -13,6 +13,7 @@ from gradfit.cli.arguments import (
     bounds_of,
     condition,
     held_out_of,
+    noise_of,
     numbers_by_name,
     optimizer_settings,
     rate_of,
@@ -80,6 +81,8 @@ class FitCommand:
     checkpoint_every: int | None = None
     resume: str | None = None
     penalty: str | None = None
+    noise: str | None = None
+    mixup: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:  # each of its own kind
@@ -96,6 +99,8 @@ class FitCommand:
             "penalty": self.penalty,
             "lr": rate_of(self.lr) if self.lr is not None else None,
             "scale": self.scale,
+            "noise": noise_of(self.noise) if self.noise is not None else None,
+            "mixup": self.mixup,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "scheduler": self.scheduler,

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from gradfit._lazy import stage
-from gradfit.cli.commands import File, Force, Json, Missing, Sheet, Texts, Where, app
+from gradfit.cli.commands import File, Force, Json, Missing, Sheet, Texts, Where
+from gradfit.cli.learning_commands import app
 
 
 @app.command(short_help="Grow a model until it fits and no further.")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import gradfit.networks as networks
 import gradfit.terminal_growing as terminal_growing
 from gradfit._lazy import stage
 from gradfit.cli.arguments import condition, row_numbers
@@ -11,6 +12,8 @@ from gradfit.cli.screen import Screen
 from gradfit.cli.writing import figure_bytes, targets
 from gradfit.errors import OptionError
 from gradfit.growing import GrowResult, Rung, grow
+from gradfit.learn import NetworkResult
+from gradfit.networks import network_bytes
 from gradfit.outputs import write_whole
 from gradfit.saved import saved_text, summary_dict
 from gradfit.saved.plain import finite
@@ -74,6 +77,8 @@ def run(told: GrowCommand) -> int:
 def _content(kind: str, grown: GrowResult) -> bytes:
     if kind == "report":
         return stage("report").html(grown.chosen).encode("utf-8", "backslashreplace")
+    if isinstance(grown.chosen, NetworkResult):
+        return network_bytes(grown.chosen)
     return saved_text(grown.chosen).encode()
 
 
@@ -133,7 +138,8 @@ def _facts(grown: GrowResult) -> dict[str, object]:
         }
         for r in grown.rungs
     ]  # fmt: skip
+    chosen = grown.chosen
     return {
         "model": grown.text, "size": grown.size, "sentence": grown.sentence, "rungs": rungs,
-        "chosen": summary_dict(grown.chosen),
+        "chosen": networks.summary_dict(chosen) if isinstance(chosen, NetworkResult) else summary_dict(chosen),
     }  # fmt: skip

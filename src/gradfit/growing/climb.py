@@ -6,7 +6,7 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from gradfit.growing.ladder import Array, Ladder, Rung
+from gradfit.growing.ladder import Array, Ladder, Rung, Shown
 from gradfit.splitting import Split
 
 EXACT = 1e-24  # mean squared residual over mean squared response that counts as no residual: 1e-12 of the response
@@ -61,52 +61,49 @@ def climb(ladder: Ladder, sizes: Sequence[int], plan: Plan) -> Climb:
     .. [1] Breiman, Friedman, Olshen & Stone (1984), Classification and Regression Trees, sec. 3.4.3: the one-standard-error rule.
     .. [2] Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, 2nd ed., sec. 7.10.
     """
-    rungs: list[Rung] = []
-    ended = "sizes"
-    for size in sizes:
-        rungs.append(rung(ladder, size, plan))
-        best = _best(rungs, plan)
-        if plan.callback is not None and plan.callback(rungs[-1]):
-            ended = "stopped"
-            break
-        if rungs[best].validation <= EXACT * plan.size:
-            ended = "exact"
-            break
-        if len(rungs) - 1 - best >= plan.patience:
-            ended = "overfits"
-            break
+    rungs, ended = _up(ladder, sizes, plan)
     while ended != "stopped":  # sizes that were jumped over on the way up
-        best, chosen = _best(rungs, plan), _chosen(rungs, plan)
-        between = _between(rungs, chosen)
+        between = _between(rungs, _chosen(rungs, plan))
         if between is None:
             break
-        rungs.append(rung(ladder, between, plan))
+        (shown,) = ladder.shown([between], plan.splits, len(sizes))
+        rungs.append(rung(ladder, between, shown, plan))
         rungs.sort(key=lambda r: r.size)
         if plan.callback is not None and plan.callback(next(r for r in rungs if r.size == between)):
             ended = "stopped"
     return Climb(tuple(rungs), _best(rungs, plan), _chosen(rungs, plan), ended)
 
 
-def rung(ladder: Ladder, size: int, plan: Plan) -> Rung:
-    """Return what one size shows, over all folds and seeds."""
-    held, trained, each = list[list[float]](), list[list[float]](), list[Array]()
-    for seed, splits in plan.splits:
-        held.append([])
-        trained.append([])
-        for split in splits:
-            with np.errstate(all="ignore"):
-                own, losses = ladder.shown(size, split, seed)
-            trained[-1].append(_mean(own))
-            each.append(losses)
-            held[-1].append(_mean(losses))
-    folds, train = np.array(held), np.array(trained)
+def _up(ladder: Ladder, sizes: Sequence[int], plan: Plan) -> tuple[list[Rung], str]:
+    """Return the rungs until the validation loss has risen for a while, and why the last one was the last."""
+    rungs: list[Rung] = []
+    best = 0
+    while len(rungs) < len(sizes):
+        certain = sizes[len(rungs) : best + plan.patience + 1]  # they are looked at whatever they show
+        for size, shown in zip(certain, ladder.shown(certain, plan.splits, len(sizes)), strict=True):
+            rungs.append(rung(ladder, size, shown, plan))
+            best = _best(rungs, plan)
+            if plan.callback is not None and plan.callback(rungs[-1]):
+                return rungs, "stopped"
+            if rungs[best].validation <= EXACT * plan.size:
+                return rungs, "exact"
+        if len(rungs) - 1 - best >= plan.patience:
+            return rungs, "overfits"
+    return rungs, "sizes"
+
+
+def rung(ladder: Ladder, size: int, shown: Shown, plan: Plan) -> Rung:
+    """Return what one size has shown, over all folds and seeds."""
+    with np.errstate(all="ignore"):
+        folds = np.array([[_mean(held) for _, held in each] for each in shown])
+        train = np.array([[_mean(own) for own, _ in each] for each in shown])
     share = np.array([[len(s.held) for s in splits] for _, splits in plan.splits], dtype=float)
     share /= share.sum()
     mean = float(np.sum(share * folds))
     if folds.shape[1] > 1:
         stderr = float(np.mean(np.std(folds, axis=1, ddof=1))) / sqrt(folds.shape[1])
     else:
-        stderr = float(np.mean(np.array([_error(losses) for losses in each])))
+        stderr = float(np.mean([_error(held) for each in shown for _, held in each]))
     return Rung(
         size, ladder.label(size), ladder.parameters(size), float(np.mean(train)), mean, stderr, folds, train
     )

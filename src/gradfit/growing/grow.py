@@ -1,6 +1,6 @@
 """grow(): the smallest model of a kind that generalises."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn
@@ -13,7 +13,7 @@ from gradfit.fitting import fit
 from gradfit.growing.bases import Fourier, Polynomial
 from gradfit.growing.climb import Plan, climb
 from gradfit.growing.ladder import Ground, Ladder, Rung
-from gradfit.growing.networks import Networks
+from gradfit.growing.networks import LARGEST, Networks
 from gradfit.growing.request import Request, request_of
 from gradfit.growing.result import GrowResult
 from gradfit.growing.sums import Exponential, Gaussian, Sum
@@ -73,8 +73,8 @@ def grow(  # noqa: PLR0913  the public call lists its options by name
     seeds : int, optional
         How often rows are dealt into folds anew, and fits begun anew: 3, and 2 for networks.
     patience : int, optional
-        How many sizes may bring no lower validation loss before growing ends: 2 for sums and networks, of which each size
-        is long work; polynomials and Fourier terms are all looked at.
+        How many sizes may bring no lower validation loss before growing ends: 2 for sums, of which each size is long work, 4 for
+        networks; polynomials and Fourier terms are all looked at.
     rule : {"one-se", "best"}
         Which size is chosen: the smallest within one standard error of the lowest validation loss, or that one.
     sigma, weights, where, exclude, missing, level
@@ -84,7 +84,7 @@ def grow(  # noqa: PLR0913  the public call lists its options by name
     callback : callable, optional
         Called with each `Rung` as it is done; a true answer ends the growing.
     **training
-        Of networks, as in `fit`: epochs=500, lr=0.01, batch_size=64.
+        Of networks, as in `fit`: epochs=500 (4000 for up to 1024 rows when left out), lr=0.01, batch_size=64.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def grow(  # noqa: PLR0913  the public call lists its options by name
     table.require(list(request.inputs))
     asked = Asked(table, request, sigma, weights, where, exclude, missing)
     if request.kind == "network":
-        stand = _networks(asked, partial(fit, missing=missing, **training))
+        stand = _networks(asked, training, _largest(sizes))
     else:
         again = partial(
             fit, data=table, sigma=sigma, weights=weights, where=where, exclude=exclude, missing=missing, level=level,
@@ -201,7 +201,7 @@ def _numeric(asked: Asked, again: Callable[..., FitResult], most: int | None) ->
     return Stand(_ladder(ground, asked.request, most), used, size)
 
 
-def _networks(asked: Asked, train: Callable[..., Any]) -> Stand:
+def _networks(asked: Asked, training: Mapping[str, object], most: int | None) -> Stand:
     """Return the ladder of networks.
 
     Raises
@@ -219,7 +219,8 @@ def _networks(asked: Asked, train: Callable[..., Any]) -> Stand:
         used = used.keep(~np.any(holes, axis=0), "")
     if used.n < LEAST_ROWS:
         _too_few(used.n, used.source)
-    return Stand(Networks(request, used, train), used, 0.0)
+    shared = {"missing": asked.missing, **training}
+    return Stand(Networks(request, used, fit, shared, most or LARGEST), used, 0.0)
 
 
 def _rows(asked: Asked) -> tuple[Data, Table]:

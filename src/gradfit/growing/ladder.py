@@ -1,7 +1,7 @@
 """A ladder of models of growing size, and what one rung of it has shown."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from gradfit.splitting import Split
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
+Dealt = Sequence[tuple[int, Sequence[Split]]]  # for each seed its folds
+#: by seed and fold what each row costs that was fitted, and each that was held out; or their means as one number
+Shown = Sequence[Sequence[tuple[Array, Array]]]
 
 
 class Ladder(Protocol):
@@ -46,10 +49,19 @@ class Ladder(Protocol):
         """Return how many parameters a size has."""
         ...
 
-    def shown(self, size: int, split: Split, seed: int) -> tuple[Array, Array]:
-        """Return what each row costs that was fitted, and each that was held out; or the mean of these as one number.
+    def shown(self, sizes: Sequence[int], dealt: Dealt, planned: int) -> Iterator[Shown]:
+        """Yield what each size shows, for each seed in each of its folds.
 
-        The rows that are held out take no part in the fit, nor in its scaling.
+        The rows that are held out take no part in a fit, nor in its scaling.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            That are looked at in any case, unless a smaller one leaves nothing.
+        dealt : sequence of (seed, sequence of Split)
+            Seeds, and the folds of each.
+        planned : int
+            How many sizes there will be at most, with those that come later.
         """
         ...
 
@@ -73,8 +85,15 @@ class ByRows(ABC):
     def losses(self, fitted: object, rows: Rows) -> Array:
         """Return the squared weighted residual of each of these rows (m,)."""
 
-    def shown(self, size: int, split: Split, seed: int) -> tuple[Array, Array]:
-        """Return squared weighted residuals of the rows that were fitted, and of those that were held out."""
+    def shown(self, sizes: Sequence[int], dealt: Dealt, planned: int) -> Iterator[Shown]:
+        """Yield what each size shows, one after the other."""
+        del planned
+        for size in sizes:
+            with np.errstate(all="ignore"):
+                losses = [[self._losses(size, split, seed) for split in splits] for seed, splits in dealt]
+            yield losses
+
+    def _losses(self, size: int, split: Split, seed: int) -> tuple[Array, Array]:
         fitted = self.fit(size, split.train, seed)
         return self.losses(fitted, split.train), self.losses(fitted, split.held)
 

@@ -13,7 +13,7 @@ _SAME = {
     "fourier terms": "fourier", "fourier series": "fourier", "harmonics": "fourier",
 }  # fmt: skip
 _CALL = re.compile(r"\s*([A-Za-z_][A-Za-z_ ]*?)\s*\((.*)\)\s*", re.DOTALL)
-_EXAMPLE = 'Write "y ~ polynomial(x)"'
+_EXAMPLE = 'Write "y ~ polynomial(x)", behind the data'
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def request_of(text: object) -> Request:
     'gaussians'
     """
     if not isinstance(text, str) or text.count("~") != 1:
-        raise FormulaError(f"{text!r} does not say what to grow", remedy=_EXAMPLE)
+        shown = repr(text) if isinstance(text, str) else f"{type(text).__name__} is no text, and"
+        raise FormulaError(f"{shown} does not say what to grow", remedy=_EXAMPLE)
     left, right = (part.strip() for part in text.split("~"))
     call = _CALL.fullmatch(right)
     if not left or call is None:

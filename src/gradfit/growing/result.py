@@ -102,9 +102,12 @@ class GrowResult:
         own: list[Finding] = []
         rung, best, first = self.rung, self.best, self.rungs[0]
         numbers = {"size": float(best.size), "validation": best.validation, "stderr": best.stderr}
-        if self.climb.ended == "sizes" and best.size == self.rungs[-1].size and len(self.rungs) > 1:
+        if self.climb.ended == "sizes" and self._still_growing:
             told = f"The largest size that was tried, {best.label}, has the lowest validation loss: a larger one may be better"
-            remedy = f"sizes=range({first.size}, {2 * best.size + 1})" if self._more else ""
+            sizes = (
+                f"{2 * best.size}" if self.kind == "network" else f"range({first.size}, {2 * best.size + 1})"
+            )
+            remedy = f"sizes={sizes}" if self._more else ""
             own.append(Finding("still-growing", "warning", told, remedy, numbers))
         if rung is first and len(self.rungs) > 1 and self.kind != "network":
             told = (
@@ -113,6 +116,13 @@ class GrowResult:
             )
             own.append(Finding("nothing-to-find", "warning", told, "", numbers))
         return (*own, *tuple(getattr(self.chosen, "findings", ())))
+
+    @property
+    def _still_growing(self) -> bool:
+        """Whether the largest size is the best, and no smaller one within one standard error of it."""
+        *smaller, last = self.rungs
+        near = any(r.validation <= last.validation + last.stderr for r in smaller)
+        return bool(smaller) and last is self.best and not near
 
     @property
     def _more(self) -> bool:

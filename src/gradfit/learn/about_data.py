@@ -7,6 +7,7 @@ from gradfit.diagnose import ALARM, Finding
 from gradfit.diagnose.evidence import Fact
 from gradfit.diagnose.held import copies
 from gradfit.diagnose.words import p_text, percent, times
+from gradfit.learn.about_layers import alike
 from gradfit.learn.study import FEWEST, LEARNED, NOWHERE, Study, row_losses
 from gradfit.learn.task import Samples
 from gradfit.notation import count, significant
@@ -30,11 +31,11 @@ def target_among_inputs(study: Study) -> Finding | None:
     if result.train is None or result.target.aim not in ("numbers", "counts") or len(result.target.names) > 1:
         return None
     y = np.asarray(result.train.target.values, dtype=np.float64)
-    if y.ndim != 1 or len(y) < 4 or np.ptp(y) == 0:
+    if y.ndim != 1 or len(y) < 4 or (y == y[0]).all():
         return None
     for name in result.inputs:
         x = np.asarray(result.train.rows.column(name), dtype=np.float64)
-        if x.ndim != 1 or name in result.encoding.levels or np.ptp(x) == 0:
+        if x.ndim != 1 or name in result.encoding.levels or (x == x[0]).all():
             continue
         with np.errstate(all="ignore"):
             r = abs(float(np.corrcoef(x, y)[0, 1]))
@@ -93,7 +94,7 @@ def unscaled(study: Study) -> Finding | None:
         return None
     said, facts = worst
     trial = study.trials.scaled if study.failed else None
-    bad = study.failed and not study.explained > LEARNED if trial is None else trial.better
+    bad = study.explained < LEARNED if trial is None else trial.better is not None
     return Finding("unscaled-data", "warning" if bad else "info", said, 'scale="auto"', facts)
 
 
@@ -159,8 +160,14 @@ def loss_mismatch(study: Study) -> Finding | None:
             f"The last layer is {title}, and loss={loss!r} applies one itself: no class can have a probability above "
             f"{percent(float(most))}."
         )
-        remedy = "loss=torch.nn.BCELoss()" if loss == "bce" else f"Leave the {title} out of the module"
+        remedy = "loss=torch.nn.BCELoss()" if loss == "bce" else alike(study) or f"Leave the {title} out of the module"
         return Finding("loss-mismatch", "warning", said, remedy, {**facts, "most": float(most)})
+    if loss.lower().replace("_", "").removesuffix("loss") == "nll" and title != "LogSoftmax":
+        said = (
+            f"loss={loss} wants logarithms of probabilities, and the last layer is {title}: the loss has no lowest value (it "
+            f"ended at {significant(study.result.loss, 3)})."
+        )
+        return Finding("loss-mismatch", "warning", said, 'loss="cross-entropy"', {**facts, "end": study.result.loss})
     return _out_of_reach(study, title, facts)
 
 
@@ -183,7 +190,7 @@ def _out_of_reach(study: Study, title: str, facts: dict[str, Fact]) -> Finding |
     return Finding(
         "loss-mismatch", "warning",
         f"The last layer is {title}, which returns {end}, and {percent(share)} of {study.result.response} lies outside.",
-        "End the module with a Linear layer", {**facts, "share": share},
+        alike(study) or "End the module with a Linear layer", {**facts, "share": share},
     )  # fmt: skip
 
 
@@ -198,6 +205,8 @@ def no_signal(study: Study) -> Finding | None:
     own = float(np.mean(row_losses(output, held, study)))
     draw = np.random.default_rng(0)
     shuffled = [float(np.mean(row_losses(output[draw.permutation(held.n)], held, study))) for _ in range(SHUFFLES)]
+    if max(shuffled) == min(shuffled):  # it says the same for every row
+        return None
     p, usual = (1 + sum(s <= own for s in shuffled)) / (1 + SHUFFLES), float(np.mean(shuffled))
     floor = study.floor(study.task.held) if study.task.held is not None else 0.0
     if p <= NO_SIGNAL or own - floor < ALIKE * (usual - floor):

@@ -17,6 +17,7 @@ DEAD_SOME, DEAD_MANY = 0.10, 0.50  # of the units of a kind
 FLAT = 0.99  # |tanh| beyond which its derivative is below 0.02
 ALWAYS = 0.95  # of the rows on which a unit is saturated
 SATURATED = 0.5  # of the units
+GROWN = 30.0  # times as large as torch draws them, all layers together
 DEEP = 4  # hidden layers; of more the remedy keeps two
 
 TORCH = "Begin with torch's own initial weights"
@@ -25,10 +26,10 @@ FEWER = "Give ReLU layers, fewer of them, or a LayerNorm between them"
 
 def initial_weights(study: Study) -> Finding | None:
     """Return what is wrong with the initial weights, where others were tried and learn: the name is that of the symptom."""
-    found = symptom(study) if study.failed else None
     trial = study.trials.other_weights if study.failed and cause(study) == "weights" else None
     if trial is None:
         return None
+    found = symptom(study) or sized(study)
     if found is None:
         return Finding(
             "not-learned", "warning",
@@ -40,6 +41,19 @@ def initial_weights(study: Study) -> Finding | None:
     return Finding(found.code, severity, said, alike(study) or TORCH, {**found.evidence, "tried": trial.loss})
 
 
+def sized(study: Study) -> Finding | None:
+    """Return that the first weights were so large or small that numbers grow or shrink from layer to layer."""
+    growth = study.trials.growth
+    if 1 / GROWN < growth < GROWN:
+        return None
+    code, way = ("exploding-gradient", "grow") if growth > 1 else ("vanishing-gradient", "shrink")
+    said = (
+        f"All layers together, the first weights were {significant(growth, 2)} times as large as torch draws them: numbers "
+        f"{way} from layer to layer, and gradients with them."
+    )
+    return Finding(code, "warning", said, alike(study) or TORCH, {"growth": min(growth, 1e300)})
+
+
 def symptom(study: Study) -> Finding | None:
     """Return what shows in the layers that bad initial weights would make: so do other causes, hence the trials."""
     return next((f for f in (exploding(study), dead_units(study), saturated_units(study), vanishing(study)) if f), None)
@@ -47,7 +61,13 @@ def symptom(study: Study) -> Finding | None:
 
 def cause(study: Study) -> Cause | None:
     """Return what the trials have shown to be the cause."""
-    return study.trials.cause(weights_suspected=symptom(study) is not None)
+    return study.trials.cause(weights_suspected=(symptom(study) or sized(study)) is not None)
+
+
+def blamed(study: Study) -> bool:
+    """Whether so little was learned, and nothing says that other weights would not have learned more."""
+    trial = study.trials.other_weights if study.explained < LEARNED else None
+    return study.explained < LEARNED and (trial is None or trial.better is not None)
 
 
 def alike(study: Study, activation: str = "") -> str:
@@ -71,7 +91,7 @@ def exploding(study: Study) -> Finding | None:
     trail, result = study.result.trail, study.result
     first = float(result.history.train[0]) if len(result.history.train) else 0.0
     whole = study.task.plan.batch_size >= study.task.train.n  # else updates have been made before the first loss is told
-    if whole and first > HUGE * abs(study.baseline) and not study.explained > LEARNED:
+    if whole and first > HUGE * abs(study.baseline) and study.explained < LEARNED:
         return Finding(
             "exploding-gradient", "error" if result.ending == "diverged" else "warning",
             f"The very first loss is {significant(first)}, where saying the same for every row has "
@@ -141,7 +161,7 @@ def dead_units(study: Study) -> Finding | None:
     if share <= DEAD_SOME:
         return None
     return Finding(
-        "dead-units", "warning" if share > DEAD_MANY and not study.explained > LEARNED else "info",
+        "dead-units", "warning" if share > DEAD_MANY and blamed(study) else "info",
         f"{percent(worst)} of the units behind {name} are zero on all {count(study.some.n, 'training row')}: they learn nothing.",
         alike(study, "leaky_relu") or TORCH, {"layer": name, "share": worst, "all": share},
     )  # fmt: skip
@@ -161,7 +181,7 @@ def saturated_units(study: Study) -> Finding | None:
     if shares[worst] <= SATURATED:
         return None
     return Finding(
-        "saturated-units", "info" if study.explained > LEARNED else "warning",
+        "saturated-units", "warning" if blamed(study) else "info",
         f"{percent(shares[worst])} of the units of an activation are saturated on {percent(ALWAYS)} of the training rows or "
         "more: hardly any gradient passes them.",
         alike(study) or TORCH, {"share": shares[worst]},

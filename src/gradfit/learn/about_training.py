@@ -9,12 +9,13 @@ from gradfit.diagnose.evidence import Fact
 from gradfit.diagnose.held import larger
 from gradfit.diagnose.words import percent, times
 from gradfit.learn.about_layers import cause, symptom
-from gradfit.learn.study import FEWEST, NOWHERE, Study
-from gradfit.learn.trials import MORE_ROWS
+from gradfit.learn.study import FEWEST, MEMORISED, NOWHERE, Study
+from gradfit.learn.trials import MORE_ROWS, SMALL
 from gradfit.notation import count, significant
 
 Array = NDArray[np.float64]
 
+STEADY = 0.95  # of the training loss at the best epoch: overfitting needs one that is lower at the end
 RISE = 0.10  # of the validation loss above its best
 GAP = 2.0  # validation loss over training loss
 WORSE = 0.05  # of r2 or accuracy, lost from training to validation
@@ -30,7 +31,7 @@ def diverged(study: Study) -> Finding | None:
     """Return that the loss overflowed, or ended far above where it began."""
     history, lr = study.result.history, study.task.choice.lr
     facts = {"lr": lr, "epochs": float(len(history.epoch))}
-    remedy = f"lr={lr / 10:.3g}" if np.isfinite(lr) else "clip=1.0"
+    remedy = 'lr="auto"' if np.isfinite(lr) and study.task.choice.of_torch and study.trials.rate is None else "clip=1.0"
     if study.result.ending == "diverged":
         said = f"With lr {significant(lr)} the loss overflowed in epoch {len(history.epoch)}."
         return Finding("lr-too-large", "error", said, remedy, facts)
@@ -47,18 +48,20 @@ def diverged(study: Study) -> Finding | None:
 def other_rate(study: Study) -> Finding | None:
     """Return that another learning rate was tried and learns."""
     trial = study.trials.rate if study.failed and cause(study) == "rate" else None
-    if trial is None:
+    if trial is None or study.explained > MEMORISED:
         return None
     lr, result = study.task.choice.lr, study.result
     lost = result.ending == "diverged"
     code = "lr-too-large" if trial.rate < lr else "lr-too-small"
     if code == "lr-too-small" and _stuck(study):
         return None
-    where = "training rows" if result.validation is None else "rows held out"
-    reached = result.loss if result.validation is None else result.validation.loss
+    held = trial.better == "held" and result.validation is not None
+    where = "rows held out" if held else "training rows"
+    reached = result.validation.loss if held and result.validation is not None else result.loss
+    tried = trial.loss if held else trial.train_loss
     end = f"the loss overflowed in epoch {len(result.history.epoch)}" if lost else f"{where} have a loss of {significant(reached, 3)}"
-    said = f"With lr {significant(lr)} {end}; with {trial.rate:.2g} {where if lost else 'they'} have one of {significant(trial.loss, 3)}."
-    facts: dict[str, Fact] = {"lr": lr, "tried": trial.rate, "loss": reached, "tried_loss": trial.loss}
+    said = f"With lr {significant(lr)} {end}; with {trial.rate:.2g} {where if lost else 'they'} have one of {significant(tried, 3)}."
+    facts: dict[str, Fact] = {"lr": lr, "tried": trial.rate, "loss": reached, "tried_loss": tried}
     if lost:
         del facts["loss"]
     return Finding(code, "error" if lost else "warning", said, f"lr={trial.rate:.2g}", facts)
@@ -76,6 +79,8 @@ def rate_too_small(study: Study) -> Finding | None:
     if len(train) < 20 or not np.isfinite(lr) or study.task.plan.scheduler is not None:
         return None
     total = float(train[0] - train[-1]) / abs(float(train[0]) or 1.0)
+    if study.failed and study.trials.rate is not None:  # others were tried
+        return None
     over = study.result.validation is not None and study.result.best_epoch < 0.9 * len(train)
     if over or study.explained > HALF_WAY or not (_straight(train) or abs(total) < STILL):
         return None
@@ -100,9 +105,8 @@ def not_learned(study: Study) -> Finding | None:
     if study.task.updates < 20 or not study.explained < NOWHERE:
         return None
     held, train = study.result.held, study.result.history.train
-    if study.task.penalty is not None or (
-        held is not None and held.n >= FEWEST
-    ):  # those say whether there is a signal
+    judged = held is not None and held.n >= FEWEST and not study.constant  # those rows say whether there is a signal
+    if study.task.penalty is not None or judged:
         return None
     if float(np.median(train[-max(1, len(train) // 10) :])) < baseline - 0.1 * abs(baseline):
         return None
@@ -147,13 +151,8 @@ def overfitting(study: Study) -> Finding | None:
     if gap is not None:
         return gap
     losses, best = result.history.validation, study.task.plan.patience.stop == "best"
-    tenth = max(1, len(losses) // 10)
-    if len(losses) < 20 or not np.isfinite(losses).any():
-        return None
-    lowest, at = float(np.nanmin(losses)), int(np.nanargmin(losses)) + 1
-    end = float(np.nanmedian(losses[-tenth:]))
-    rise = (end - lowest) / abs(lowest) if lowest else 0.0
-    if rise <= RISE or at > len(losses) - tenth:
+    lowest, at, end = _rise(losses)
+    if not end > (1 + RISE) * lowest or _shaken(study):
         return None
     what = f"kept: epoch {at}" if best else f"kept: the last, epoch {len(losses)}"
     return Finding(
@@ -161,6 +160,24 @@ def overfitting(study: Study) -> Finding | None:
         f"The validation loss rises from {significant(lowest, 3)} at epoch {at} to {significant(end, 3)}; {what}.",
         "" if best else 'stop="best"', {"best": lowest, "epoch": float(at), "end": end},
     )  # fmt: skip
+
+
+def _shaken(study: Study) -> bool:
+    """Whether the training loss has risen too since the best epoch: then it is no overfitting, but a way that is not steady."""
+    train, (lowest, at, end) = study.result.history.train, _rise(study.result.history.validation)
+    tenth = max(1, len(train) // 10)
+    near = train[max(0, at - 1 - tenth // 2) : at + tenth // 2]
+    return bool(end > lowest and len(near) and np.median(train[-tenth:]) > STEADY * np.median(near))
+
+
+def _rise(losses: Array) -> tuple[float, int, float]:
+    """Return the lowest validation loss, its epoch, and the loss at the end; no rise where it was lowest at the end."""
+    tenth = max(1, len(losses) // 10)
+    if len(losses) < 20 or not np.isfinite(losses).any():
+        return 0.0, 0, 0.0
+    lowest, at = float(np.nanmin(losses)), int(np.nanargmin(losses)) + 1
+    end = float(np.nanmedian(losses[-tenth:]))
+    return (lowest, at, lowest) if at > len(losses) - tenth else (lowest, at, end)
 
 
 def _gap(study: Study) -> Finding | None:
@@ -180,8 +197,18 @@ def _gap(study: Study) -> Finding | None:
         "overfitting", "warning",
         f"The validation loss is {times(float(ratio))} times the training loss ({measure} "
         f"{significant(result.validation.metrics[measure], 2)} against {significant(result.metrics[measure], 2)}).",
-        'penalty="ridge:0.001"', {"ratio": float(ratio), "p": p, "lost": lost},
+        _against_gap(study), {"ratio": float(ratio), "p": p, "lost": lost},
     )  # fmt: skip
+
+
+def _against_gap(study: Study) -> str:
+    """Return what mends the gap: the weight decay that was tried and is best, else what usually does."""
+    lowest, _, end = _rise(study.result.history.validation)
+    keep = "" if study.task.plan.patience.stop == "best" else ', stop="best"'
+    tried = study.trials.decay
+    if tried is not None and np.isfinite(tried[1].loss):
+        return f"weight_decay={tried[0]:g}{keep}"
+    return 'stop="best"' if keep and end > (1 + RISE) * lowest else 'penalty="ridge:0.01"'
 
 
 # ---------------------------------------------------------------------------- batches
@@ -196,21 +223,42 @@ def batch_noise(study: Study) -> Finding | None:
     """
     task, losses = study.task, study.result.history.train
     size, n = task.plan.batch_size, task.train.n
-    if size >= n or len(losses) < 8 or study.result.ending == "diverged" or task.plan.scheduler is not None:
+    if size >= n:
         return None
-    last = losses[-max(4, len(losses) // 4) :]
-    slope = np.polyfit(np.arange(len(last)), last, 1)[0] * len(last)
-    if slope < -FALLING * abs(float(np.mean(last))):
+    keep = ', stop="best"' if study.result.validation is not None and task.plan.patience.stop == "last" else ""
+    remedy = f"batch_size={min(n, MORE_ROWS * size)}{keep}"
+    trial = study.trials.larger_batch if study.failed and cause(study) == "batch" else None
+    if trial is not None:
+        said = (
+            f"Noise rules the gradient of {count(size, 'row')}: the training loss ends at {significant(study.result.loss, 3)}, "
+            f"and with batches of {min(n, MORE_ROWS * size)} at {significant(trial.train_loss, 3)}."
+        )
+        return Finding("batch-noise", "warning", said, remedy, {"batch": float(size), "tried_loss": trial.train_loss})
+    if len(losses) < 8 or study.result.ending == "diverged" or task.plan.scheduler is not None:
         return None
-    critical = _critical_batch(study)
+    critical = _critical_batch(study) if _flat(losses) else None
     if critical is None or critical <= NOISE * size:
         return None
     return Finding(
-        "batch-noise", "warning" if study.failed and cause(study) == "batch" else "info",
+        "batch-noise", "warning" if _bounces(study) else "info",
         f"Noise rules the gradient of {count(size, 'row')}: it would take batches of about {significant(critical)} to see it, and "
         "the loss no longer falls.",
-        f"batch_size={min(n, MORE_ROWS * size)}", {"critical": critical, "batch": float(size)},
+        remedy, {"critical": critical, "batch": float(size)},
     )  # fmt: skip
+
+
+def _flat(losses: Array) -> bool:
+    """Whether the loss has not fallen over the last quarter of the epochs."""
+    last = losses[-max(4, len(losses) // 4) :]
+    slope = np.polyfit(np.arange(len(last)), last, 1)[0] * len(last)
+    return bool(slope >= -FALLING * abs(float(np.mean(last))))
+
+
+def _bounces(study: Study) -> bool:
+    """Whether small batches have thrown the last state, which is kept, far off the best one."""
+    lowest, _, end = _rise(study.result.history.validation)
+    kept = study.task.plan.patience.stop == "last" and study.task.plan.batch_size <= SMALL
+    return bool(study.result.validation is not None and kept and end > (1 + RISE) * lowest and _shaken(study))
 
 
 def _critical_batch(study: Study) -> float | None:

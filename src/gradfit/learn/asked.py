@@ -1,6 +1,6 @@
 """What a caller asks of the fit of a network, as one checked value."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from math import isfinite
 from numbers import Real
@@ -116,7 +116,7 @@ def _check(asked: Asked) -> None:
     """
     for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
         value = getattr(asked, name)
-        if value is not None and not (_number(value) and value == int(value) and value >= least):
+        if value is not None and not (_number(value) and value == int(value) and least <= value < 2**63):
             raise OptionError(f"{name} is {value!r}", remedy=f"Give a whole number from {least} up")
     for name, least in (("clip", 1e-300), ("noise", 0), ("mixup", 0)):
         value = getattr(asked, name)
@@ -125,7 +125,29 @@ def _check(asked: Asked) -> None:
     lr = asked.lr
     if not (lr is None or lr == "auto" or (_number(lr) and float(lr) > 0)):
         raise OptionError(f"lr is {lr!r}", remedy='Give a positive number, such as lr=0.01, or lr="auto"')
+    for name in ("inputs", "target", "response"):
+        _check_names(name, getattr(asked, name))
     _check_words(asked)
+
+
+def _check_names(option: str, given: object) -> None:
+    """Check that columns are named, in an order and each once.
+
+    Raises
+    ------
+    OptionError
+        If they are not.
+    """
+    if given is None or isinstance(given, str):
+        return
+    names: list[object] = [] if isinstance(given, Set) or not isinstance(given, Collection) else [*given]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise OptionError(
+            f"{option}= is {given!r}, and names no columns in an order", remedy=f'Give {option}=["x1", "x2"]'
+        )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise OptionError(f"{option}= names {twice} twice", remedy="Name it once")
 
 
 def _check_words(asked: Asked) -> None:
@@ -164,7 +186,7 @@ def device_of(name: str) -> str:
         _ = torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, AttributeError) as refused:
         raise OptionError(
-            f"There is no device {name!r} here: {str(refused).splitlines()[0][:160]}",
+            f"There is no device {name!r} here",
             remedy='Give device="auto", "cpu" or "cuda"',
         ) from refused
     if device.type == "meta":

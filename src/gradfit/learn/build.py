@@ -103,6 +103,12 @@ def copied(module: "nn.Module") -> "nn.Module":
             f"{type(module).__name__} has layers without a shape yet ({lazy[0]})",
             remedy="Run it once on some rows before fitting, or give the sizes",
         )
+    hollow = next((name for name, p in made.named_parameters() if p.is_meta), None)
+    if hollow is not None:
+        raise ModelError(
+            f"{type(module).__name__} has weights without numbers ({hollow} is on the device meta)",
+            remedy="Make the module on a real device, such as cpu",
+        )
     if not any(p.requires_grad for p in made.parameters()):
         some = next(made.parameters(), None) is not None
         what = "only parameters that are frozen" if some else "no parameters"

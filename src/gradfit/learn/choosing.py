@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradfit.learn.loop import train_torch
+from gradfit.learn.loop import no_worse_than, train_torch, weights_of
 from gradfit.learn.native import train_native_members
 from gradfit.learn.task import Course, Task
 from gradfit.solve.snapshot import NOT_KEPT, Keeping
@@ -37,20 +37,20 @@ def train_members(
     KeyboardInterrupt
         At Ctrl-C, if they are several: those that are done are of no use without the others.
     """
-    reason = "the compiled loop writes no checkpoints"
-    if all(keeping is NOT_KEPT for keeping in keepings):
-        watched = len(tasks) > 1 and any(task.callback is not None for task in tasks)
-        batches = [[task] for task in tasks] if watched else [tasks]  # one after the other, for those who watch
-        share /= len(batches)
-        made = [way for batch in batches for way in train_native_members(batch, executor, share=share)]
-    else:
-        made: list[Course | str] = [reason] * len(tasks)
+    kept = any(keeping is not NOT_KEPT for keeping in keepings)
+    watched = len(tasks) > 1 and any(task.callback is not None for task in tasks)
+    apart = kept or watched  # who watches sees them one after the other
     courses: list[Course] = []
-    for task, keeping, way in zip(tasks, keepings, made, strict=True):
-        courses.append(_by_torch(task, keeping, way) if isinstance(way, str) else way)
-        if len(tasks) > 1 and courses[-1].ending == "interrupted":
-            raise KeyboardInterrupt
-    return courses
+    starts = [weights_of(task.module) for task in tasks]
+    for batch in [[task] for task in tasks] if apart else [tasks]:
+        part = share * len(batch) / len(tasks)
+        no = ["the compiled loop writes no checkpoints"] * len(batch)
+        ways = no if kept else train_native_members(batch, executor, share=part)
+        for task, way in zip(batch, ways, strict=True):
+            courses.append(_by_torch(task, keepings[len(courses)], way) if isinstance(way, str) else way)
+            if len(tasks) > 1 and courses[-1].ending == "interrupted":
+                raise KeyboardInterrupt
+    return [no_worse_than(*each) for each in zip(starts, tasks, courses, strict=True)]
 
 
 def _by_torch(task: Task, keeping: Keeping, reason: str) -> Course:

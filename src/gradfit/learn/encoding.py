@@ -177,9 +177,9 @@ class Encoding:
         """Return outputs (n, ...) of the network in the unit of the target."""
         if self.center is None or self.scale is None:
             return output
-        return output * self.scale.reshape(_broad(self.scale, output)) + self.center.reshape(
-            _broad(self.center, output)
-        )
+        with np.errstate(over="ignore"):
+            scaled = output * self.scale.reshape(_broad(self.scale, output))
+        return scaled + self.center.reshape(_broad(self.center, output))
 
 
 def _broad(constants: Array, values: Values) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The fit of a network, from data and a module to a result: rows, split, encoding, module, training, measures."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +11,21 @@ from gradfit._lazy import torch
 from gradfit.errors import ModelError, OptionError
 from gradfit.learn.asked import Asked, asked_of, device_of
 from gradfit.learn.build import built, copied, dtype_of, is_module
-from gradfit.learn.choosing import train
+from gradfit.learn.choosing import train_members
 from gradfit.learn.encoding import Encoding, encoding_of
 from gradfit.learn.findings import examined
 from gradfit.learn.kept import keeping
-from gradfit.learn.loop import mean_loss, sentence
+from gradfit.learn.loop import few_threads, mean_loss, own_random_state, sentence
 from gradfit.learn.optimizer import choice_of
 from gradfit.learn.parts import Columns, Shares, columns_of, folds, gathered, parts_of, shares_of, usable
 from gradfit.learn.rate import with_rate
 from gradfit.learn.result import Held, NetworkResult, Part, measured, no_values
+from gradfit.learn.rows import Rows, rows_of
 from gradfit.learn.shapes import output_shape, target_shape
 from gradfit.learn.shrinking import shrinking
 from gradfit.learn.spec import NetworkFormula, NetworkSpec, network_formula
 from gradfit.learn.target import Criterion, Target, target_of
-from gradfit.learn.task import Choice, Plan, Samples, Task
+from gradfit.learn.task import Choice, Course, Plan, Samples, Task
 from gradfit.notation import count, listing
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ BATCH = 128
 EPOCHS = 1000
 UPDATES = 20_000  # at most, where the number of epochs is ours to choose
 ENOUGH = 2  # rows to find out what a module returns
+NUMBERS = 50_000_000  # of rows, in trainings that are made at a time: half a gigabyte of them
 RATE = 0.01  # of the networks built here, whose numbers are standardised
 
 
@@ -101,20 +103,79 @@ def fit_network(model: object, data: object, told: Mapping[str, Any]) -> Network
         If data, module, loss and options do not go together; the sentence says which.
     """
     asked, kind = asked_of(told), _model_of(model)
-    with torch.inference_mode(mode=False), torch.enable_grad():  # whatever the caller has switched off
-        return _fitted(kind, data, asked, told)
+    with own_random_state(asked.seed), torch.inference_mode(mode=False), torch.enable_grad():
+        given = _given(kind, data, asked, told)
+        return _trained([given])[0] if asked.kfold is None else _by_folds(given)
 
 
-def _fitted(kind: Model, data: object, asked: Asked, told: Mapping[str, Any]) -> NetworkResult:
+def fit_networks(
+    models: Sequence[object], data: object, told: Sequence[Mapping[str, Any]], *, share: float = 1.0
+) -> list[NetworkResult]:
+    """Return several networks trained on the same data, on all cores; each has the numbers that it has alone.
+
+    Parameters
+    ----------
+    models, data, told
+        As in `fit_network`, with arguments for each model.
+    share : float
+        Of all that is to be trained with the same code: whether it saves time to compile is decided by the whole.
+
+    Raises
+    ------
+    GradfitError
+        As there.
+    KeyboardInterrupt
+        At Ctrl-C, if they are several.
+    """
+    made: list[NetworkResult] = []
+    with own_random_state(0), torch.inference_mode(mode=False), torch.enable_grad():
+        for part in _parts(len(models), rows_of(data)):
+            given = [
+                _given(_model_of(m), data, asked_of(t), t)
+                for m, t in zip(models[part], told[part], strict=True)
+            ]
+            made += _trained(given, share=share * len(given) / len(models))
+    return made
+
+
+def _parts(members: int, rows: Rows) -> Iterator[slice]:
+    """Yield which members are trained at a time: as many as there is memory for."""
+    several = max(1, NUMBERS // max(1, rows.n * len(rows.names)))
+    yield from (slice(first, first + several) for first in range(0, members, several))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is to be trained, on which rows, and what was asked.
+
+    Attributes
+    ----------
+    kind : Model
+        The model.
+    shares : Shares
+        The rows.
+    columns : Columns
+        What goes in, and what is to be predicted.
+    asked : Asked
+        The checked arguments, and `told` as they were given.
+    n_read : int
+        Rows that were read.
+    """
+
+    kind: Model
+    shares: Shares
+    columns: Columns
+    asked: Asked
+    told: Mapping[str, Any]
+    n_read: int
+
+
+def _given(kind: Model, data: object, asked: Asked, told: Mapping[str, Any]) -> Given:
     rows = gathered(data, asked)
     n_read = rows.n
     columns = columns_of(rows, asked, kind.named)
     rows = usable(rows, columns, asked.missing)
-    shares = shares_of(rows, columns, asked)
-    if asked.kfold is not None:
-        return _by_folds(kind, shares, columns, asked, told=told, n_read=n_read)
-    ready = _ready(kind, shares, columns, asked)
-    return _trained(ready, kind, shares, asked, told=told, n_read=n_read)
+    return Given(kind, shares_of(rows, columns, asked), columns, asked, told, n_read)
 
 
 # ---------------------------------------------------------------------------- made ready
@@ -146,8 +207,9 @@ class Ready:
     how: tuple[str, ...]
 
 
-def _ready(kind: Model, shares: Shares, columns: Columns, asked: Asked) -> Ready:
+def _ready(given: Given) -> Ready:
     """Return the training of some rows, made ready."""
+    kind, shares, columns, asked = given.kind, given.shares, given.columns, given.asked
     device, precision = device_of(asked.device), asked.precision or asked.dtype
     network, encoding, target, criterion = _network(kind, shares, columns, asked)
     title = type(kind.given).__name__ if kind.given is not None else "The network"
@@ -289,23 +351,36 @@ def _plan(asked: Asked, n: int, device: str, precision: str) -> tuple[Plan, str]
 # ---------------------------------------------------------------------------- trained
 
 
-def _trained(
-    ready: Ready, kind: Model, shares: Shares, asked: Asked, *, told: Mapping[str, Any], n_read: int
-) -> NetworkResult:
+def _trained(given: Sequence[Given], *, share: float = 1.0) -> list[NetworkResult]:
+    """Return the results of trainings that are asked for in the same way."""
+    ready = [_ready(one) for one in given]
+    began, asked = time.perf_counter(), given[0].asked
+    rated = [with_rate(one.task, asked.executor) if asked.lr == "auto" else (one.task, "") for one in ready]
+    tasks = [task for task, _ in rated]
+    keepings = [keeping(task, one.asked) for task, one in zip(tasks, given, strict=True)]
+    courses = train_members(tasks, asked.executor, keepings, share=share)
+    seconds = (time.perf_counter() - began) / len(given)
+    with few_threads(tasks[0]):
+        return [
+            _result(
+                one, replace(made, task=task, how=(*made.how, *([found] if found else []))), course, seconds
+            )
+            for one, made, (task, found), course in zip(given, ready, rated, courses, strict=True)
+        ]
+
+
+def _result(given: Given, ready: Ready, course: Course, seconds: float) -> NetworkResult:
     """Return the result of a training."""
-    began = time.perf_counter()
-    task, found = with_rate(ready.task) if asked.lr == "auto" else (ready.task, "")
-    course = train(task, asked.executor, keeping(task, asked))
-    seconds = time.perf_counter() - began
+    task, shares = ready.task, given.shares
     loss = mean_loss(task, task.train)
     held_loss = None if task.held is None else mean_loss(task, task.held)
-    notes = (*ready.how, *([found] if found else []), course.how, *ready.train.rows.table.notes)
+    notes = (*ready.how, course.how, *ready.train.rows.table.notes)
     result = NetworkResult(
-        network=task.module.to("cpu").eval(), spec=kind.spec, formula=_title(kind, ready), encoding=ready.encoding,
+        network=task.module.to("cpu").eval(), spec=given.kind.spec, formula=_title(given.kind, ready), encoding=ready.encoding,
         target=no_values(ready.train.target), loss_name=ready.criterion.name, plain=ready.criterion.plain, history=course.history,
         best_epoch=course.best_epoch, ending=course.ending, message=sentence(course, task.plan.epochs), loss=loss,
         metrics={}, validation=None, solver=task.choice.name, device=task.plan.device, executor=course.executor,
-        how=notes, n=ready.train.n, n_read=n_read, source=shares.rows.source, seconds=seconds, settings=told,
+        how=notes, n=ready.train.n, n_read=given.n_read, source=shares.rows.source, seconds=seconds, settings=given.told,
         trail=course.trail, examine=examined(task), train=ready.train, held=ready.held,
     )  # fmt: skip
     validation = None
@@ -323,19 +398,22 @@ def _title(kind: Model, ready: Ready) -> str:
     return f"{', '.join(ready.train.target.names)} ~ {type(kind.given).__name__}({inputs})"
 
 
-def _by_folds(
-    kind: Model, shares: Shares, columns: Columns, asked: Asked, *, told: Mapping[str, Any], n_read: int
-) -> NetworkResult:
+def _by_folds(given: Given) -> NetworkResult:
     """Return the network trained on all rows for as many epochs as were best in the folds, with the folds' losses."""
+    shares = given.shares
+    splits = folds(shares.rows, given.columns, given.asked)
+    parts = [Shares(shares.rows, split.train, split.held, None, split.how) for split in splits]
     made: list[NetworkResult] = []
-    for split in folds(shares.rows, columns, asked):
-        fold = Shares(shares.rows, split.train, split.held, None, split.how)
-        made.append(_trained(_ready(kind, fold, columns, asked), kind, fold, asked, told=told, n_read=n_read))
+    for part in _parts(len(parts), shares.rows):
+        some = [replace(given, shares=one) for one in parts[part]]
+        made += _trained(some, share=len(some) / (len(parts) + 1))  # and once more on all rows
     losses = np.array([fold.validation.loss for fold in made if fold.validation is not None])
     best = max(1, int(np.median([fold.best_epoch for fold in made])))
-    whole = replace(asked, kfold=None, validation=None, patience=None, epochs=best)
+    whole = replace(given.asked, kfold=None, validation=None, patience=None, epochs=best)
+    if all(fold.executor == "native" for fold in made):
+        whole = replace(whole, executor="native")  # the code is there
     every = Shares(shares.rows, np.arange(shares.rows.n), shares.held, None, "")
-    result = _trained(_ready(kind, every, columns, whole), kind, every, whole, told=told, n_read=n_read)
+    result = _trained([replace(given, shares=every, asked=whole)])[0]
     metrics = {
         name: float(np.mean([fold.validation.metrics[name] for fold in made if fold.validation is not None]))
         for name in result.metrics

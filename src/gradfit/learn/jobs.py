@@ -241,7 +241,10 @@ def train_members(jobs: Sequence[Job], starts: Sequence[Floats], *, threads: int
         if key not in shared or job.held is not None or job.weights is not None:
             shared[key] = _data(job)
         runs.append(_Run(job, *shared[key], start, threads=1))
-    with ThreadPoolExecutor(max(1, threads)) as pool, suppress(KeyboardInterrupt):  # each tells how it has ended
+    with (
+        ThreadPoolExecutor(max(1, threads)) as pool,
+        suppress(KeyboardInterrupt),
+    ):  # each tells how it has ended
         waiting = [pool.submit(run.go, None, stop) for run in runs]
         try:
             for one in waiting:
@@ -271,9 +274,7 @@ def _batch(job: Job) -> int | None:
 class _Run:
     """One training under way, a few epochs at a time."""
 
-    def __init__(
-        self, job: Job, rows: Rows, checked: Rows | None, start: Floats, *, threads: int
-    ) -> None:
+    def __init__(self, job: Job, rows: Rows, checked: Rows | None, start: Floats, *, threads: int) -> None:
         if np.shape(start) != (job.network.size,):
             raise DataError(
                 f"The start has shape {np.shape(start)}, and the network {count(job.network.size, 'parameter')}",

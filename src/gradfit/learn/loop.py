@@ -1,8 +1,8 @@
 """The training loop in torch: what a careful hand-written one does, epoch by epoch."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING
 
@@ -45,8 +45,16 @@ def train_torch(task: Task, keeping: Keeping = NOT_KEPT) -> Course:
         around.enter_context(torch.inference_mode(mode=False))
         around.enter_context(torch.enable_grad())
         around.enter_context(_own_random_state(task))
-        around.enter_context(_few_threads(task))
+        around.enter_context(few_threads(task))
         return _Training(task, keeping).run()
+
+
+@contextmanager
+def own_random_state(seed: int) -> Generator[None]:
+    """Draw from a seed inside what torch draws on the CPU, and leave its random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        _ = torch.manual_seed(seed)
+        yield
 
 
 @contextmanager
@@ -65,7 +73,7 @@ def _own_random_state(task: Task) -> Generator[None]:
 
 
 @contextmanager
-def _few_threads(task: Task) -> Generator[None]:
+def few_threads(task: Task) -> Generator[None]:
     """Let one thread make small updates: several spend their time waiting for each other, long where cores are busy."""
     weights = sum(p.numel() for p in task.module.parameters())
     before = torch.get_num_threads()
@@ -109,7 +117,7 @@ class _Training:
             plan.scheduler, settings=plan.scheduler_settings, optimizer=self.optimizer, epochs=plan.epochs
         )
         self.shuffle = torch.Generator(device="cpu").manual_seed(plan.seed)
-        self.best = _copy(task.module)
+        self.best = weights_of(task.module)
         self.trail = _Trail(task.module, plan.epochs)
         self.spreads = [_spread(part) for part in task.train.inputs]
         if self.keeping.resume is not None:
@@ -306,13 +314,19 @@ def _cost(task: Task, output: "Tensor", target: "Tensor") -> "Tensor":
         If torch refuses it.
     """
     try:
-        return task.loss(output, target)
+        found: object = task.loss(output, target)
     except _REFUSALS as refused:
         shapes = f"{tuple(output.shape)} and the target {tuple(target.shape)}"
         raise ModelError(
             f"The loss {task.loss_name} fails on the output {shapes}: {(str(refused).splitlines() or [''])[0][:200]}",
             remedy="Give a loss for this output and target",
         ) from refused
+    if not isinstance(found, torch.Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  # it may be the caller's
+        raise ModelError(
+            f"The loss {task.loss_name} returns {type(found).__name__}, and must return a tensor of one number",
+            remedy="Compute it from the output with torch functions, without item()",
+        )
+    return found
 
 
 def _precision(task: Task) -> AbstractContextManager[object]:
@@ -390,8 +404,26 @@ def _first_not_finite(module: "nn.Module", batch: Samples) -> str:
 # ---------------------------------------------------------------------------- states
 
 
-def _copy(module: "nn.Module") -> "dict[str, Tensor]":
+def weights_of(module: "nn.Module") -> "dict[str, Tensor]":
+    """Return a copy of all numbers of a module."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def no_worse_than(start: "dict[str, Tensor]", task: Task, course: Course) -> Course:
+    """Return the course of a training, which keeps its start where it diverged without coming below it.
+
+    What an epoch's updates have done to the loss is seen one epoch later, when nothing may be left to see.
+    """
+    if course.ending != "diverged":
+        return course
+    rows = task.train if task.held is None else task.held
+    kept = mean_loss(task, rows)
+    _restore(task.module, start)
+    if kept > mean_loss(task, rows) or not isfinite(kept):
+        state = {name: tensor.cpu() for name, tensor in start.items()}
+        return replace(course, best_epoch=0, state=state)
+    _restore(task.module, course.state)
+    return course
 
 
 def _store(module: "nn.Module", kept: "dict[str, Tensor]") -> None:
@@ -400,7 +432,7 @@ def _store(module: "nn.Module", kept: "dict[str, Tensor]") -> None:
             _ = kept[name].copy_(tensor)
 
 
-def _restore(module: "nn.Module", kept: "dict[str, Tensor]") -> None:
+def _restore(module: "nn.Module", kept: "Mapping[str, Tensor]") -> None:
     _ = module.load_state_dict(kept)
 
 

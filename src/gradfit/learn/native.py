@@ -13,7 +13,17 @@ import numpy as np
 
 from gradfit._lazy import torch
 from gradfit.learn.jobs import (
-    Array, Constant, Floats, Job, Now, Rates, Trained, cores, epoch_seconds, operations, train_members, train_network,
+    Array,
+    Constant,
+    Floats,
+    Job,
+    Now,
+    Rates,
+    Trained,
+    cores,
+    epoch_seconds,
+    train_members,
+    train_network,
 )  # fmt: skip
 from gradfit.learn.loop import LOOKED_AT
 from gradfit.learn.target import LOSSES
@@ -35,9 +45,12 @@ if TYPE_CHECKING:
 
 Suited = tuple[Network, Step] | str  # what can be trained by machine code, or why it cannot
 
-WORTH = 0.4  # seconds in torch, about; less is over before the compiler is
+WORTH = 0.4  # seconds in torch, about, 800 updates: compiling takes 0.26 to 0.47 s of a core, and 0.05 to 0.1 s from the disk
 MOST = 300_000  # parameters; for more, torch's products of matrices are as fast
-_UPDATE, _LAYER = 2e-4, 1.5e-4  # seconds that torch takes for an update, and for each of its layers, however small
+_UPDATE, _LAYER = (
+    2e-4,
+    1.5e-4,
+)  # seconds that torch takes for an update, and for each of its layers, however small
 _TORCH = 3e10  # operations a second of torch's products
 
 
@@ -67,22 +80,25 @@ def train_native_members(tasks: Sequence[Task], executor: str, *, share: float =
     suited = [_ready(task, executor) for task in tasks]
     if executor == "auto":
         suited = _unless_short(tasks, suited, share)
-    members = [_member(task, one) for task, one in zip(tasks, suited, strict=True) if not isinstance(one, str)]
+    members = [
+        _member(task, one) for task, one in zip(tasks, suited, strict=True) if not isinstance(one, str)
+    ]
     try:
         done = iter(_train(tasks, members))
     except _ScheduleError as reason:
         return [one if isinstance(one, str) else str(reason) for one in suited]
     return [
-        one if isinstance(one, str) else _course(task, one[0], next(done)) for task, one in zip(tasks, suited, strict=True)
+        one if isinstance(one, str) else _course(task, one[0], next(done))
+        for task, one in zip(tasks, suited, strict=True)
     ]
 
 
 def _unless_short(tasks: Sequence[Task], suited: "list[Suited]", share: float) -> "list[Suited]":
     """Return the same, or why not where torch is done with all before the compiler is."""
-    able = [(task, one[0]) for task, one in zip(tasks, suited, strict=True) if not isinstance(one, str)]
-    if sum(_seconds_in_torch(task, network) for task, network in able) >= WORTH * share:
+    able = [task for task, one in zip(tasks, suited, strict=True) if not isinstance(one, str)]
+    if sum(torch_seconds(task) for task in able) >= WORTH * share:
         return suited
-    updates = count(sum(task.updates for task, _ in able), "update")
+    updates = count(sum(task.updates for task in able), "update")
     short = f"{updates} would take longer to compile"
     return [one if isinstance(one, str) else short for one in suited]
 
@@ -105,6 +121,14 @@ def _train(tasks: Sequence[Task], members: Sequence[tuple[Job, Floats]]) -> list
     callback = tasks[0].callback
     told = None if callback is None else _told(tasks[0], callback)
     return [train_network(job, start, threads=cores(), callback=told) for job, start in members]
+
+
+def torch_seconds(task: Task) -> float:
+    """Return how long torch takes for a training of dense layers, about: from its work, not by a clock."""
+    size = min(task.plan.batch_size, task.train.n)
+    sizes = [p.numel() for p in task.module.parameters() if p.ndim > 1]
+    layers, weights = len(sizes), sum(sizes)
+    return task.updates * (_UPDATE + _LAYER * layers + 6.0 * size * weights / _TORCH)
 
 
 def native_seconds(task: Task) -> float:
@@ -158,27 +182,22 @@ def _trail(network: Network, module: "nn.Module", trained: Trained) -> GradientT
     """Return the sizes of weights and gradients on the way."""
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p.ndim > 1]
     placed = {one.name: one.place for one in network.parameters}
-    gradients, weights = list[list[float]](), list[list[float]]()
-    for _, before, slopes in trained.noted:
-        spans = [
-            slice(placed[name], placed[name] + p.numel()) if name in placed else None for name, p in named
-        ]
-        gradients.append([0.0 if span is None else _size(slopes[span]) for span in spans])
-        plain = [p.detach().numpy().ravel() for _, p in named]
-        weights.append(
-            [_size(p if span is None else before[span]) for p, span in zip(plain, spans, strict=True)]
-        )
-    shape = (len(trained.noted), len(named))
-    return GradientTrail(
-        tuple([name for name, _ in named]),
-        np.array([epoch for epoch, _, _ in trained.noted], dtype=np.int64),
-        np.array(gradients, dtype=np.float64).reshape(shape),
-        np.array(weights, dtype=np.float64).reshape(shape),
-    )
+    epochs = np.array([epoch for epoch, _, _ in trained.noted], dtype=np.int64)
+    gradients, weights = np.zeros((len(epochs), len(named))), np.zeros((len(epochs), len(named)))
+    before = np.array([vector for _, vector, _ in trained.noted]).reshape(len(epochs), network.size)
+    slopes = np.array([vector for _, _, vector in trained.noted]).reshape(len(epochs), network.trained)
+    for column, (name, p) in enumerate(named):
+        if name in placed:
+            span = slice(placed[name], placed[name] + p.numel())
+            gradients[:, column], weights[:, column] = _sizes(slopes[:, span]), _sizes(before[:, span])
+        else:
+            weights[:, column] = _sizes(p.detach().numpy().reshape(1, -1))
+    return GradientTrail(tuple([name for name, _ in named]), epochs, gradients, weights)
 
 
-def _size(values: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+def _sizes(values: Floats) -> Array:
+    """Return the root mean square of each row (m,)."""
+    return np.sqrt(np.mean(np.square(values, dtype=np.float64), axis=1))
 
 
 def _looked_at(epochs: int) -> list[int]:
@@ -256,11 +275,6 @@ def _unfit(task: Task, network: Network) -> str:
     if not types <= {torch.float64 if network.real == 64 else torch.float32}:
         return "data and parameters are of different types"
     return ""
-
-
-def _seconds_in_torch(task: Task, network: Network) -> float:
-    size = min(task.plan.batch_size, task.train.n)
-    return task.updates * (_UPDATE + _LAYER * len(network.layers) + operations(network, size) / _TORCH)
 
 
 def _step_of(choice: Choice) -> Step | str:

@@ -241,7 +241,8 @@ class NetworkResult:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong or noteworthy, worst first."""
-        return self.examine(self)
+        with torch.random.fork_rng(devices=[]):  # a module may draw in eval mode too
+            return self.examine(self)
 
     @property
     def verdict(self) -> str:
@@ -308,7 +309,7 @@ def evaluated(network: "nn.Module", inputs: "tuple[Tensor, ...]", device: str = 
     was = network.training
     _ = network.eval()
     try:
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # a module may draw in eval mode too
             n = len(inputs[0])
             parts = [
                 network(*[part[first : first + WHOLE].to(device) for part in inputs]).detach().double().cpu()

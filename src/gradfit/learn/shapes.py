@@ -48,6 +48,11 @@ def output_shape(module: "nn.Module", inputs: "Sequence[Tensor]") -> tuple[int, 
             f"The output of {name} does not depend on its parameters in a way that torch can differentiate",
             remedy="Leave out detach(), item() and no_grad() in forward",
         )
+    if output.is_complex():
+        raise ModelError(
+            f"{name} returns complex numbers, and no loss compares them with the target",
+            remedy="Let forward return real numbers, such as .abs() of them",
+        )
     _depends(output, parts, name)
     if shape[:1] != (n,):
         raise ShapeError(

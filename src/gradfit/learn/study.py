@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import special, torch
 from gradfit.learn.result import NetworkResult, Part
+from gradfit.learn.target import LOSSES
 from gradfit.learn.task import Samples, Task
 from gradfit.learn.trials import Trials
 
@@ -22,6 +23,7 @@ LEARNED = 0.5  # of the loss of saying the same for every row is explained: trai
 DOUBTFUL = 0.8  # less than so much is explained: something may be wrong
 MEMORISED = 0.9  # so much of the training rows, and less than half of those held out: that is overfitting
 NOWHERE = 0.05  # hardly anything is
+SAME = 1e-6  # standard deviation of outputs over their size: less is no answer
 MOST = 2048  # rows that layers and losses are looked at
 
 
@@ -93,19 +95,29 @@ class Study:
     @cached_property
     def baseline(self) -> float:
         """The training loss of saying the same for every row: the mean, the median, the shares of the classes; NaN if unknown."""
-        part = self.result.train
-        if part is None or self.task.loss_name not in ("mse", "mae", "bce", "cross-entropy", "poisson"):
+        return self.constant_loss(self.task.train)
+
+    def constant_loss(self, samples: Samples) -> float:
+        """Return the loss of saying the same for every one of these rows; NaN if unknown."""
+        name = self.task.loss_name
+        if self.result.train is None or not (name in LOSSES or self.of_chances):
             return float("nan")
-        y = self.task.train.target.detach().cpu().double().numpy()
-        if self.task.loss_name == "mse":
+        y = samples.target.detach().cpu().double().numpy()
+        if name in ("mse", "huber"):  # of huber it is half or less, which is near enough
             return float(np.mean((y - y.mean(axis=0)) ** 2))
-        if self.task.loss_name == "mae":
+        if name == "mae":
             return float(np.mean(np.abs(y - np.median(y, axis=0))))
-        if self.task.loss_name == "poisson":
+        if name == "poisson":
             mean = y.mean()
             return float(mean - special.xlogy(mean, mean))
         shares = np.unique(y, return_counts=True)[1] / y.size
         return float(-np.sum(special.xlogy(shares, shares)))
+
+    @property
+    def of_chances(self) -> bool:
+        """Whether the loss is torch's own of probabilities or their logarithms, handed over as such."""
+        title = self.task.loss_name.lower().replace("_", "").removesuffix("loss")
+        return title in ("bce", "binarycrossentropy", "nll", "crossentropy", "bcewithlogits")
 
     @cached_property
     def explained(self) -> float:
@@ -126,14 +138,22 @@ class Study:
     @cached_property
     def trials(self) -> Trials:
         """Trainings with one thing changed, made when they are asked for."""
-        return Trials(self.task, self.result, self.baseline, self.floor(self.task.train))
+        return Trials(self.task, self.result, lambda rows: (self.constant_loss(rows), self.floor(rows)))
+
+    @cached_property
+    def constant(self) -> bool:
+        """Whether the network says the same for every row."""
+        outputs = [output.reshape(len(output), -1).double() for _, _, output in self._passed[-1:]]
+        return any(bool((output.std(dim=0, correction=0) <= SAME * output.abs().mean()).all()) for output in outputs)
 
     @property
     def failed(self) -> bool:
         """Whether so little was learned that other trainings are worth a try."""
-        validation, floor = self.result.validation, self.floor(self.task.train)
-        held = 1.0 if validation is None else (self.baseline - validation.loss) / (self.baseline - floor or 1.0)
-        return self.explained < DOUBTFUL or (self.explained < MEMORISED and held < LEARNED)
+        validation, held = self.result.validation, 1.0
+        if validation is not None and self.task.held is not None:
+            base, floor = self.constant_loss(self.task.held), self.floor(self.task.held)
+            held = (base - validation.loss) / (base - floor or 1.0)
+        return self.explained < DOUBTFUL or held < 0 or (self.explained < MEMORISED and held < LEARNED)
 
     def losses(self, part: Part | None) -> Array:
         """Return the loss of each row of a part (n,): squares or absolute misses, minus log likelihoods."""

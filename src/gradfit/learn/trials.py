@@ -16,6 +16,7 @@ from gradfit.learn.choosing import train
 from gradfit.learn.loop import mean_loss
 from gradfit.learn.optimizer import choice_of
 from gradfit.learn.result import NetworkResult
+from gradfit.learn.spec import ACTIVATIONS
 from gradfit.learn.task import Samples, Task
 from gradfit.solve.snapshot import NOT_KEPT
 
@@ -32,11 +33,14 @@ BLOCKS = 10  # of rows, from which that error comes
 MOST_BLOCKS = 8  # in which it is better: then one with a few huge losses does not matter
 SOON = 4.0  # seconds, about, for all trials together
 TRAININGS = 12  # that they are, about
-UPDATE = 1e-3  # seconds that torch takes for a small one, about
+UPDATE, COMPILED = 5e-4, 1e-5  # seconds that an update takes in torch, and compiled
+WORK = 3e-10  # seconds a row and parameter
 RATES = (0.1, 10.0, 0.01, 100.0, 1e-3, 1e3)  # times the one that was asked for
 BETWEEN = 10**0.5
 NEARLY = 0.9  # of what the best trial learns
 MORE_ROWS = 8  # times the batch
+SMALL = 8  # rows of a batch: where larger ones learn, its noise is the cause, though a smaller rate may do as well
+DECAYS = (1e-3, 1e-2, 3e-2, 0.1)  # for a loss and inputs of size 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +51,32 @@ class Trial:
     ----------
     rate : float
         Its learning rate.
-    blocks : (b,)
-        Mean losses of blocks of rows, those held out where there are any.
-    better : bool
-        Whether it learned so much more that the thing changed was the cause.
+    loss : float
+        The mean loss, of rows held out where there are any; infinite where it is no number.
+    train_loss : float
+        That of the rows in training.
+    better : "held", "train" or None
+        On which rows it learned so much more that the thing changed was the cause.
     """
 
     rate: float
-    blocks: Array
-    better: bool
+    loss: float
+    train_loss: float
+    better: Literal["held", "train"] | None
 
-    @property
-    def loss(self) -> float:
-        """The mean loss, infinite where it is no number."""
-        mean = float(self.blocks.mean())
-        return mean if isfinite(mean) else np.inf
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """Mean losses of blocks of rows.
+
+    Attributes
+    ----------
+    train, held : (b,)
+        Of the rows in training, and of those held out; of the same where none are.
+    """
+
+    train: Array
+    held: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +92,31 @@ class Trials:
         As it was trained.
     result : NetworkResult
         What came of it.
-    baseline, floor : float
-        The loss of saying the same for every row, and that of perfect predictions.
+    baseline : callable
+        Returns the loss of saying the same for every row of some, and that of perfect predictions.
     """
 
     task: Task
     result: NetworkResult
-    baseline: float
-    floor: float
+    baseline: Callable[[Samples], tuple[float, float]]
 
     @cached_property
     def affordable(self) -> bool:
-        """Whether all of them are over soon."""
-        epochs, done = self.task.plan.epochs, max(len(self.result.history.epoch), 1)
-        usual = UPDATE / 10 if self.result.executor == "native" else UPDATE
-        seconds = min(self.result.seconds * epochs / done, self.task.updates * usual)
-        return bool(self.task.choice.of_torch and seconds * TRAININGS < SOON)
+        """Whether all of them are over soon, by the work that they are: what is found must not hang on the clock."""
+        task = self.task
+        size = sum(p.numel() for p in task.module.parameters())
+        work = WORK * min(task.plan.batch_size, task.train.n) * size
+        update = work + (COMPILED if self._compiled else UPDATE)
+        return bool(task.choice.of_torch and task.updates * update * TRAININGS < SOON)
+
+    @cached_property
+    def _compiled(self) -> bool:
+        """Whether the compiled loop takes them: then they are no matter of time."""
+        known = {"Linear", *ACTIVATIONS.values()}
+        leaves = [type(layer).__name__ for layer in self.task.module.modules() if not list(layer.children())]
+        return self.result.executor == "native" or (
+            self.result.settings.get("executor") == "native" and known.issuperset(leaves) and self.task.plan.device == "cpu"
+        )
 
     def cause(self, *, weights_suspected: bool) -> Cause | None:
         """Return what the trials have shown to be the cause; of several that learn about as much the first in this order.
@@ -100,32 +124,56 @@ class Trials:
         Parameters
         ----------
         weights_suspected : bool
-            Whether units or gradients look like those of bad initial weights; these are then named once others learn.
+            Whether units, gradients or weights look like those of bad initial weights; these are then named once others
+            learn, and else only where nothing helps but luck.
         """
-        made: dict[Cause, Trial | None] = {
-            "weights": self.other_weights,
-            "batch": self.larger_batch,
-            "rate": self.rate,
-        }
-        better = {name: trial for name, trial in made.items() if trial is not None and trial.better}
+        made: dict[Cause, Trial | None] = {"batch": self.larger_batch, "rate": self.rate, "weights": self.other_weights}
+        better: dict[Cause, Trial] = {name: trial for name, trial in made.items() if trial is not None and trial.better}
         if weights_suspected and "weights" in better:
             return "weights"
-        most = max((self.baseline - trial.loss for trial in better.values()), default=0.0)
-        return next((name for name, trial in better.items() if self.baseline - trial.loss > NEARLY * most), None)
+        if "batch" in better and self.task.plan.batch_size <= SMALL:
+            return "batch"
+        base = self.baseline(self.task.train if self.task.held is None else self.task.held)[0]
+        most = max((base - trial.loss for trial in better.values()), default=0.0)
+        names: list[Cause] = [name for name, trial in better.items() if base - trial.loss >= NEARLY * most]
+        return names[0] if names else None
 
     @cached_property
-    def _now(self) -> Array:
-        """What the training has reached, in blocks."""
-        lost = self.result.ending == "diverged"
-        return np.full(BLOCKS, np.inf) if lost else self._blocks(self.task, self._rows(self.task))
+    def growth(self) -> float:
+        """How many times as large as torch draws them the weights were at first, all layers together; 1 if unknown."""
+        trail = self.result.trail
+        if self.fresh is None or not len(trail.weight):
+            return 1.0
+        drawn = {name: float(p.detach().double().square().mean().sqrt()) for name, p in self.fresh.named_parameters()}
+        ratios = [was / drawn[name] for name, was in zip(trail.layers, trail.weight[0].tolist(), strict=True) if drawn.get(name)]
+        return float(np.prod(ratios))
 
-    @staticmethod
-    def _rows(task: Task) -> Samples:
-        return task.train if task.held is None else task.held
+    @cached_property
+    def decay(self) -> tuple[float, Trial] | None:
+        """The weight decay under which rows held out are met best; None where none could be tried."""
+        task, made = self.task, list[tuple[float, Trial]]()
+        unit = 10.0 if task.choice.name in ("AdamW", "Muon") else 1.0  # theirs is multiplied by the rate, not added to the slope
+        plan = replace(task.plan, patience=replace(task.plan.patience, stop="best"))
+        for strength in DECAYS:
+            try:
+                choice = choice_of(
+                    task.choice.solver, task.choice.lr, {**task.choice.settings, "weight_decay": strength * unit}, task.module
+                )
+            except GradfitError:  # an optimizer without such a setting
+                return None
+            trial = self._tried(replace(task, choice=choice, plan=plan))
+            made += [(strength * unit, trial)] if trial is not None else []
+        return min(made, key=lambda one: one[1].loss, default=None)
 
-    def _blocks(self, task: Task, rows: Samples) -> Array:
-        parts = np.array_split(np.random.default_rng(0).permutation(rows.n), min(BLOCKS, rows.n))
-        return np.array([mean_loss(task, rows.at(torch.as_tensor(part))) for part in parts])
+    @cached_property
+    def _now(self) -> Reached:
+        """What the training has reached."""
+        return self._reached(self.task, lost=self.result.ending == "diverged")
+
+    def _reached(self, task: Task, *, lost: bool = False, unit: float = 1.0) -> Reached:
+        infinite = np.full(BLOCKS, np.inf)
+        parts = [infinite if lost else _blocks(task, part) * unit for part in (task.train, task.held) if part is not None]
+        return Reached(parts[0], parts[-1])
 
     @cached_property
     def fresh(self) -> "nn.Module | None":
@@ -199,31 +247,47 @@ class Trials:
         if self.fresh is None or not self.affordable:
             return None
         own = replace(task, module=copy.deepcopy(self.fresh).to(task.plan.device), callback=None)
-        executor = "native" if self.result.executor == "native" else "tensor"
+        executor = "native" if self._compiled else "tensor"
         try:
             course = train(own, executor, NOT_KEPT)
         except GradfitError:  # the first loss is no number: nothing is better that way
             return None
-        lost = course.ending == "diverged"
-        blocks = np.full(BLOCKS, np.inf) if lost else self._blocks(own, self._rows(own)) * unit
-        return Trial(own.choice.lr, blocks, self._better(blocks))
+        reached = self._reached(own, lost=course.ending == "diverged", unit=unit)
+        losses = [float(part.mean()) for part in (reached.held, reached.train)]
+        held, trained = (loss if isfinite(loss) else np.inf for loss in losses)
+        return Trial(own.choice.lr, held, trained, self._better(reached))
 
-    def _better(self, blocks: Array) -> bool:
-        """Whether these losses say that the trial has learned far more, and not by chance."""
-        gain = self.baseline - float(blocks.mean())
-        if not (isfinite(gain) and gain > LEAST * (self.baseline - self.floor)):
+    def _better(self, reached: Reached) -> Literal["held", "train"] | None:
+        """Return where a trial has learned far more: on rows held out, or on those in training and no less on those held out."""
+        now, task = self._now, self.task
+        if self._far_better(now.held, reached.held, task.held or task.train):
+            return "train" if task.held is None else "held"
+        no_less = bool(reached.held.mean() < now.held.mean())
+        return "train" if no_less and self._far_better(now.train, reached.train, task.train) else None
+
+    def _far_better(self, now: Array, blocks: Array, rows: Samples) -> bool:
+        """Whether these losses say so, and not by chance."""
+        base, floor = self.baseline(rows)
+        gain = base - float(blocks.mean())
+        if not (isfinite(gain) and gain > LEAST * (base - floor)):
             return False
-        if not np.isfinite(self._now).all():
+        if not np.isfinite(now).all():
             return True
-        lower = self._now - blocks
+        lower = now - blocks
         error = float(lower.std(ddof=1)) / sqrt(len(lower)) if len(lower) > 1 else np.inf
-        sure = float(lower.mean()) > SURE * error or np.count_nonzero(lower > 0) >= MOST_BLOCKS
-        return self.baseline - float(self._now.mean()) < BETTER * gain and sure
+        sure = float(lower.mean()) > SURE * error or int(np.count_nonzero(lower > 0)) >= MOST_BLOCKS
+        return bool(base - float(now.mean()) < BETTER * gain and sure)
+
+
+def _blocks(task: Task, rows: Samples) -> Array:
+    """Return the mean losses of blocks of rows (b,)."""
+    parts = np.array_split(np.random.default_rng(0).permutation(rows.n), min(BLOCKS, rows.n))
+    return np.array([mean_loss(task, rows.at(torch.as_tensor(part))) for part in parts])
 
 
 def _best(trials: list[Trial | None]) -> Trial | None:
     made = [trial for trial in trials if trial is not None]
-    return min(made, key=lambda trial: trial.loss, default=None)
+    return min(made, key=lambda trial: (trial.better is None, trial.loss), default=None)
 
 
 def _standard(values: "Tensor") -> "tuple[Tensor, Tensor]":

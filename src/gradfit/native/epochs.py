@@ -10,6 +10,7 @@ from gradfit.graph import Graph, Node
 from gradfit.native.code import Cell, Code, Lanes, Truth
 from gradfit.native.elementary import FUNCTIONS
 from gradfit.native.evaluate import Evaluation, Value
+from gradfit.native.penalty import Shape, value_slope
 from gradfit.native.step import Step
 from gradfit.native.watch import Watch
 
@@ -39,6 +40,8 @@ class Plan:
         Whether residuals have weights, there are mini-batches, and parameters have bounds.
     watched : bool
         Whether the loss over held-out rows is looked at before each epoch.
+    penalty : Shape, optional
+        Of what is added to the mean loss of each update.
     """
 
     graph: Graph
@@ -49,6 +52,7 @@ class Plan:
     batched: bool
     bounded: bool
     watched: bool = False
+    penalty: Shape | None = None
 
     @cached_property
     def key(self) -> str:
@@ -79,6 +83,7 @@ def places(plan: Plan) -> dict[str, int]:
         "parameters": width, "lower": width, "upper": width, "fixed": len(plan.graph.parameters), "square": 1, "kept": 1,
         "last": 2 + 2 * width, "best": 2 + 2 * width, "watch": 8, "chosen": width,
         **{f"own{s}": width if vector else 1 for s, vector in enumerate(plan.step.vector)},
+        **({} if plan.penalty is None else plan.penalty.parts(width, len(plan.free))),
     }  # fmt: skip
     out: dict[str, int] = {}
     total = 0
@@ -266,6 +271,9 @@ class _Loop:
     def _load(self, name: str, offset: int = 0, *, vector: bool) -> Lanes:
         return self.code.load("state", self.at[name] + offset, lanes=self.plan.width if vector else 1)
 
+    def _part(self, name: str, offset: int, lanes: int) -> Lanes:
+        return self.code.load("state", self.at[name] + offset, lanes=lanes)
+
     def _cell(self, name: str, offset: int = 0, *, vector: bool) -> Cell:
         return self.code.cell(self._load(name, offset, vector=vector))
 
@@ -388,6 +396,9 @@ class _Loop:
         code, plan = self.code, self.plan
         before = self.parameters.get()
         loss, gradient = self._summed(low, high, lambda i: self._columns(i, first)).means()
+        if plan.penalty is not None:
+            value, slope = value_slope(code, plan.penalty, self._part, before, free=len(plan.free))
+            loss, gradient = loss + value, gradient + slope
         inputs = [before, gradient, rate, *(cell.get() for cell in self.own)]
         with code.at.if_else(again) as (later, at_first):
             with later:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradfit.native.compiled import Library, lanes, library
 from gradfit.native.epochs import ARRAYS, NAME, NUMBERS, Plan, places, write_training
+from gradfit.native.penalty import Terms
 
 Array = NDArray[np.float64]
 FEW = 4  # lanes: the sum over eight takes longer, and every epoch waits for it
@@ -28,8 +29,8 @@ class Training:
         Observed values.
     weight : (n,) or None
         Multiplies the residuals.
-    start : (f,)
-        Of the free parameters; `bounds` are the lowest and the highest that each may have.
+    box : tuple of (f,)
+        Start of the free parameters, and the lowest and the highest that each may have.
     template : (k,)
         All parameters; the fixed ones stay as they are here.
     square : float
@@ -38,6 +39,8 @@ class Training:
         Which epochs the history keeps, by the number of epochs before each.
     held : Held, optional
         The rows that are held out, for a plan that watches them.
+    penalty : Terms, optional
+        The numbers of the plan's penalty.
     """
 
     def __init__(
@@ -47,12 +50,12 @@ class Training:
         y: Array,
         weight: Array | None,
         *,
-        start: Array,
-        bounds: tuple[Array, Array],
+        box: tuple[Array, Array, Array],
         template: Array,
         square: float,
         kept: NDArray[np.int64],
         held: "Held | None" = None,
+        penalty: Terms | None = None,
     ) -> None:
         code = _loaded(plan)
         self._run, self._at = code.run, code.places
@@ -65,10 +68,11 @@ class Training:
         self._filled = 0
         self.done = 0
         for name, values in (
-            ("parameters", start),
-            ("lower", bounds[0]),
-            ("upper", bounds[1]),
+            ("parameters", box[0]),
+            ("lower", box[1]),
+            ("upper", box[2]),
             ("fixed", template),
+            *({} if penalty is None else penalty.numbers(plan.width)).items(),
         ):
             self._state[self._at[name] : self._at[name] + len(values)] = values
         self._state[self._at["square"]] = square
@@ -88,7 +92,7 @@ class Training:
         if held is not None:
             wait = np.inf if held.patience is None else float(held.patience)
             self._state[self._at["watch"] + 6 : self._at["watch"] + 8] = wait, held.least
-            self._state[self._at["chosen"] : self._at["chosen"] + self._free] = start
+            self._state[self._at["chosen"] : self._at["chosen"] + self._free] = box[0]
 
     def run(self, rates: Array, order: NDArray[np.int64] | None = None, size: int = 0) -> bool:
         """Go through as many epochs as there are learning rates; return whether the loss stayed finite.

@@ -8,9 +8,11 @@ from gradfit.learn import NetworkResult
 from gradfit.outputs import target, write_whole
 from gradfit.report import network
 from gradfit.report.findings import findings
+from gradfit.report.held import held
 from gradfit.report.markup import Markup
 from gradfit.report.page import day_text, page
 from gradfit.report.parameters import parameters
+from gradfit.report.penalty import penalty
 from gradfit.report.picture import picture
 from gradfit.report.residuals import residuals
 from gradfit.report.search import search
@@ -38,6 +40,8 @@ def html(result: FitResult | NetworkResult, *, day: date | None = None) -> str:
         ("picture", "Picture", picture(subject)),
         ("parameters", "Parameters", parameters(subject)),
         ("residuals", "Residuals", residuals(subject)),
+        ("held", "Held out", held(subject)),
+        ("penalty", "Penalty", penalty(subject)),
         ("search", "Search", search(subject)),
         ("data", "Data", data(subject)),
         ("reproduce", "Reproduce", reproduce(subject, result.version)),

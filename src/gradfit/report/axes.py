@@ -51,6 +51,8 @@ class Axis:
         About how many ticks it should have.
     at : tuple of float
         The ticks, where they are not to be found.
+    falling : bool
+        Whether it runs from the high end to the low one.
     """
 
     low: float
@@ -60,6 +62,7 @@ class Axis:
     log: bool = False
     most: int = 5
     at: tuple[float, ...] | None = None
+    falling: bool = False
 
     @classmethod
     def around(
@@ -108,8 +111,10 @@ class Axis:
         values = np.asarray(values, dtype=float)
         if self.log:
             low, high = log10(self.low), log10(self.high)
-            return (np.log10(np.maximum(values, self.low)) - low) / (high - low)
-        return (values / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+            share = (np.log10(np.maximum(values, self.low)) - low) / (high - low)
+        else:
+            share = (values / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        return 1 - share if self.falling else share
 
     def clip(self, values: Array) -> Array:
         """Return values no further out than the ends of the axis."""

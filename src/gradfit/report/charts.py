@@ -12,6 +12,7 @@ from gradfit.report.markup import Markup, join, number, tag
 Array = NDArray[np.float64]
 SPECKS_FROM, CELLS_FROM = 150, 2000  # rows from which points have no hover text, and are counted in hexagons
 _OFF = 1 / 15  # px
+_LINE = 14  # px from one line of a label to the next
 _LETTER = 6.7  # px, a digit of the tick labels
 
 
@@ -236,6 +237,24 @@ def _hexagon(x: float, y: float, size: float) -> str:
     half = np.sqrt(3) / 2 * size
     a, b, c = number(half), number(size / 2), number(size)
     return f"M{number(x)} {number(y - size)}l{a} {b}v{c}l-{a} {b}l-{a} -{b}v-{c}z"
+
+
+def name_ends(chart: Chart, marks: Sequence[tuple[float, Sequence[str], str]]) -> Chart:
+    """Write names right of the plot at heights in px, each of one or more lines, apart from each other.
+
+    Parameters
+    ----------
+    marks : sequence of (height, lines, class)
+        The ends of curves.
+    """
+    tallest = max((len(lines) for _, lines, _ in marks), default=1)
+    apart, below = _LINE * tallest + 3, -np.inf
+    for k, (height, lines, cls) in enumerate(sorted(marks, key=lambda mark: mark[0])):
+        room = chart.bottom + 4 - apart * (len(marks) - 1 - k) - _LINE * (tallest - 1)
+        below = max(min(height + 4, room), below + apart)
+        for line, words in enumerate(lines):
+            chart.write(chart.right + 8, below + _LINE * line, words, f"{cls} fine")
+    return chart
 
 
 def quiet_corner(

@@ -11,6 +11,7 @@ from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame
 from gradfit.report.commands import python, remedy_arguments, settings_of, shell, with_arguments
 from gradfit.report.headlines import of_findings
+from gradfit.report.losses import BESIDE_PHONE, BESIDE_WIDE
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, short, upright
 from gradfit.report.page import pre, section
@@ -90,7 +91,16 @@ ADVICE: Mapping[str, str] = {
 
 #: codes that the losses by step show
 BESIDE_LOSSES = frozenset(
-    ["not-converged", "local-minimum", "lr-too-large", "lr-too-small", "gradient-scale", "overfitting", "not-learned", "no-signal"]
+    [
+        "not-converged",
+        "local-minimum",
+        "lr-too-large",
+        "lr-too-small",
+        "gradient-scale",
+        "overfitting",
+        "not-learned",
+        "no-signal",
+    ]
 )
 
 
@@ -142,7 +152,13 @@ def advice(code: str) -> str:
 
 
 def block(
-    number: int, verdict: str, finding: Finding, names: tuple[str, ...], *, remedy: list[Markup], figure: Markup
+    number: int,
+    verdict: str,
+    finding: Finding,
+    names: tuple[str, ...],
+    *,
+    remedy: list[Markup],
+    figure: Markup,
 ) -> Markup:
     """Return a finding as it stands on the page.
 
@@ -247,7 +263,7 @@ def _valley(subject: Subject, finding: Finding) -> tuple[Markup, str]:
     every = list(result.params)
     pair = [every.index(str(name)) for name in names if name in every] if isinstance(names, tuple) else []
     pair = sorted(k for k in pair if subject.known(result.params[every[k]]))[:2]
-    if len(pair) < 2:
+    if len(pair) < 2 or not np.isfinite(result.correlation[pair[0], pair[1]]):
         return Markup(""), ""
     chart = joint_region(subject, (pair[0], pair[1]), _SMALL, _SMALL_PHONE)
     return chart, f"Any pair inside the ellipse fits the rows ({subject.level})."
@@ -283,7 +299,7 @@ def _directions(subject: Subject, _finding: Finding) -> tuple[Markup, str]:
 
 
 def _history(subject: Subject, _finding: Finding) -> tuple[Markup, str]:
-    return loss_chart(subject, _SMALL, _SMALL_PHONE), "The loss on its way down."
+    return loss_chart(subject, BESIDE_WIDE, BESIDE_PHONE), "The loss on its way down."
 
 
 _FIGURES: Mapping[str, Callable[[Subject, Finding], tuple[Markup, str]]] = {
@@ -293,6 +309,5 @@ _FIGURES: Mapping[str, Callable[[Subject, Finding], tuple[Markup, str]]] = {
     "unequal-variance": _spread,
     "strong-correlation": _valley,
     "unidentifiable": _directions,
-    "not-converged": _history,
-    "local-minimum": _history,
+    **dict.fromkeys(BESIDE_LOSSES, _history),
 }

@@ -5,13 +5,12 @@ from numpy.typing import NDArray
 
 from gradfit.notation import plus_minus, significant
 from gradfit.report.axes import Axis, counting
-from gradfit.report.charts import Chart, Frame, twice
+from gradfit.report.charts import Chart, Frame, name_ends, twice
 from gradfit.report.markup import Markup
 
 Array = NDArray[np.float64]
 _WIDE = Frame("wide", 486, 250, left=40, right=120, top=32, bottom=42)
 _PHONE = Frame("phone", 354, 250, left=40, right=96, top=32, bottom=42)
-_APART = 17  # px between two labels
 
 
 def mean_text(mean: float, stderr: float) -> str:
@@ -42,18 +41,16 @@ def folds_chart(losses: Array, mean: float, stderr: float, trained: float) -> Ma
         return Markup("")
     k = len(losses)
     y_axis = Axis.around(np.r_[losses, mean - stderr, mean + stderr, trained, 0.0], "loss")
-    message = f"Losses of {k} held-out folds, mean {significant(mean, 3)}; in training {significant(trained, 3)}"
+    message = (
+        f"Losses of {k} held-out folds, mean {significant(mean, 3)}; in training {significant(trained, 3)}"
+    )
 
     def draw(frame: Frame) -> Chart:
         ticks = tuple(tick for tick in counting(k) if tick)
         chart = Chart(frame, Axis(0.3, k + 0.7, "fold", at=ticks), y_axis, message)
         chart.slab(mean - stderr, mean + stderr).axes().across(mean, "held-line").across(trained, "fit")
         chart.dots(np.arange(1.0, k + 1), losses, "dot bad", radius=4.5)
-        marks = sorted([(float(chart.py(mean)), "held out", "k-second"), (float(chart.py(trained)), "trained", "k-fit")])
-        below = -np.inf
-        for height, words, cls in marks:
-            below = max(height + 4, below + _APART)
-            chart.write(chart.right + 8, below, words, f"{cls} fine")
-        return chart
+        ends = ((mean, "held out", "k-second"), (trained, "trained", "k-fit"))
+        return name_ends(chart, [(float(chart.py(value)), [words], cls) for value, words, cls in ends])
 
     return twice(draw, _WIDE, _PHONE)

@@ -16,10 +16,10 @@ from gradfit.notation import (
     spelled,
     with_unit,
 )
+from gradfit.parameter import ParameterResult
 from gradfit.report.markup import Markup, join
 from gradfit.report.mathtext import prose, upright
 from gradfit.report.subject import Subject
-from gradfit.result import ParameterResult
 
 Case = tuple[object, Callable[[], str]]  # whether it holds, and what is then said
 _PATTERN = frozenset({"structured-residuals", "underfitting"})
@@ -50,7 +50,7 @@ def of_picture(subject: Subject) -> Markup:
     if not subject.shown.any():
         return join(["No row has only finite numbers; there is nothing to draw."])
     miss = subject.amount(float(np.abs(result.residuals[subject.shown]).max()))
-    away = bool(subject.codes & {"not-converged", "local-minimum"}) or not result.converged
+    away = bool(subject.codes & {"not-converged", "local-minimum"}) or subject.moving
     cases: list[Case] = [
         (
             subject.exact,
@@ -193,7 +193,7 @@ def of_residuals(subject: Subject) -> Markup:
     result, codes, noun = subject.result, subject.codes, subject.noun
     rows = f"{_capital(spelled(result.n))} {'row' if result.n == 1 else 'rows'} for {spelled(result.k)}"
     parameters = "parameter" if result.k == 1 else "parameters"
-    away = "not-converged" in codes or not result.converged
+    away = "not-converged" in codes or subject.moving
     cases: list[Case] = [
         ("non-finite" in codes or not subject.shown.all(), lambda: "Some residuals are not finite numbers."),
         (result.dof <= 0, lambda: f"{rows} {parameters} leave nothing to judge the fit by."),
@@ -238,6 +238,7 @@ def of_search(subject: Subject) -> Markup:
     steps = count(result.iterations, step_name(subject))
     lead = f"{steps} {'leads' if result.iterations == 1 else 'lead'} to"
     cases: list[Case] = [
+        (result.status == "diverged", lambda: f"The loss grew beyond all bounds, after {steps}."),
         (not result.k, lambda: "Nothing was searched for: every parameter is given."),
         (result.starts.refined > 1, lambda: _starts(subject)),
         ("closed form" in result.solver, lambda: "One linear solve gives the minimum."),
@@ -257,9 +258,12 @@ def _starts(subject: Subject) -> str:
 
 
 def of_data(subject: Subject) -> str:
-    """Return how many rows were left out."""
-    used = subject.result.data
+    """Return how many rows were held out, or left out."""
+    used, held = subject.result.data, subject.result.validation
     lost = used.n_read - subject.result.n
+    if held is not None and 0 < held.rows == lost:
+        were = "was" if lost == 1 else "were"
+        return f"{_capital(spelled(lost))} of {spelled(used.n_read)} rows {were} held out of the fit."
     if lost > 0:
         were = "was" if lost == 1 else "were"
         return f"{_capital(spelled(lost))} of {spelled(used.n_read)} rows {were} left out."

@@ -1,6 +1,6 @@
 """The losses on the way of a training: of the rows trained on, of rows held out, and the step that was kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from gradfit.notation import fixed, significant
 from gradfit.report.axes import Axis, counting
-from gradfit.report.charts import Chart, Frame, twice
+from gradfit.report.charts import Chart, Frame, name_ends, twice
 from gradfit.report.markup import Markup
 
 Array = NDArray[np.float64]
 WIDE = Frame("wide", 736, 270, left=44, right=132, top=32, bottom=42)
-PHONE = Frame("phone", 354, 260, left=44, right=92, top=32, bottom=42)
-BESIDE_WIDE = Frame("wide", 400, 250, left=36, right=100, top=32, bottom=42)
-BESIDE_PHONE = Frame("phone", 354, 250, left=36, right=92, top=32, bottom=42)
+PHONE = Frame("phone", 354, 260, left=44, right=84, top=32, bottom=42)
+BESIDE_WIDE = Frame("wide", 400, 250, left=36, right=84, top=32, bottom=42)
+BESIDE_PHONE = Frame("phone", 354, 250, left=36, right=84, top=32, bottom=42)
 
 _LOG_FROM = 50  # steps from which they stand on a log axis
 _MOST = 600  # places of a curve that are drawn
 _AWAY = 1e4  # times the loss at the start: a run that grows beyond leaves the picture
 _DEEPEST = 1e-16  # of the largest loss: what lies below is rounding
-_APART = 17  # px between the labels at the ends of two curves
+_ONE_LINE = 120  # px right of a plot from which a label stands on one line
 _ROOM = 64  # px, of a label beside an upright line
 
 
@@ -38,11 +38,13 @@ class Losses:
     held : (m,) or None
         Of rows held out.
     kept : int or None
-        The step whose parameters were kept, where held-out rows chose it.
+        The step whose parameters were kept, where held-out rows chose it; else that with the lowest of their losses.
     word : str
         "epoch" or "iteration".
     name : str
         What stands at the axis.
+    mark : str
+        What is written beside `kept`, before its number: "" or "lowest: ".
     """
 
     step: Array
@@ -51,6 +53,7 @@ class Losses:
     kept: int | None
     word: str
     name: str = "loss"
+    mark: str = ""
 
     @cached_property
     def curves(self) -> tuple[tuple[str, Array], ...]:
@@ -68,9 +71,11 @@ class Losses:
         """The axis of steps: a start at step 0 stands at a half where the axis is logarithmic."""
         first, last = float(self.step[0]), float(self.step[-1])
         if self.log_x:
-            return Axis(0.5 if first < 1 else first, last, f"{self.word}, log scale", log=True)
+            low = 0.5 if first < 1 else first
+            axis = Axis(low, last, f"{self.word}, log scale", log=True)
+            return replace(axis, at=tuple(tick for tick in axis.ticks if tick >= 1))
         most = max(int(last), 1)
-        return Axis(min(first, 0.0), most, self.word, at=counting(most))
+        return Axis(first, most, self.word, at=tuple(tick for tick in counting(most) if tick >= first))
 
     @property
     def log_x(self) -> bool:
@@ -96,11 +101,31 @@ class Losses:
         wanted = np.geomspace(1, m, _MOST) - 1 if self.log_x else np.linspace(0, m - 1, _MOST)
         return np.unique(np.r_[0, np.rint(wanted).astype(np.int64), m - 1])
 
+    def shown(self, curve: Array) -> Array:
+        """Return a curve as it is drawn: broken where it is no number, and ended where it leaves the picture."""
+        top = self.y_axis.high
+        inside = np.where(np.isposinf(curve), np.nextafter(top, np.inf), curve)
+        away = np.flatnonzero(inside > top * (1 + 1e-12))
+        if away.size and not (inside[away[0] :] <= top).any():
+            inside = inside.copy()
+            inside[away[0] + 1 :] = np.nan
+        return inside
+
+    def end_text(self, name: str, curve: Array) -> tuple[str, str]:
+        """Return what stands at the end of a curve: its name and its value."""
+        end, alone = last(curve), len(self.curves) == 1
+        if not end <= self.y_axis.high * (1 + 1e-12):
+            return "" if alone else name, "grows"
+        return "ends at" if alone else name, loss_text(end)
+
     @property
     def message(self) -> str:
         """What the chart shows, for those who do not see it."""
-        parts = [f"{name} from {loss_text(first(curve))} to {loss_text(last(curve))}" for name, curve in self.curves]
-        kept = "" if self.kept is None else f"; kept: {self.word} {self.kept}"
+        parts = [
+            f"{name} from {loss_text(first(curve))} to {loss_text(last(curve))}"
+            for name, curve in self.curves
+        ]
+        kept = "" if self.kept is None else f"; {self.mark or 'kept: '}{self.word} {self.kept}"
         return f"Loss by {self.word}, {' and '.join(parts)}{kept}"
 
 
@@ -135,8 +160,7 @@ def losses_chart(losses: Losses, wide: Frame = WIDE, phone: Frame = PHONE) -> Ma
         some = losses.some
         at = np.maximum(losses.step, losses.x_axis.low) if losses.log_x else losses.step
         for name, curve in losses.curves:
-            shown = np.where(np.isposinf(curve), losses.y_axis.high, curve)
-            chart.path(at[some], shown[some], "fit" if name == "trained" else "second")
+            chart.path(at[some], losses.shown(curve)[some], "fit" if name == "trained" else "second")
         _keep(chart, losses)
         return _ends(chart, losses)
 
@@ -151,23 +175,30 @@ def _keep(chart: Chart, losses: Losses) -> None:
     at, height = float(max(losses.kept, losses.x_axis.low)), losses.held[place]
     chart.upright(at, "limit")
     x = float(chart.px(at))
-    end = x + _ROOM > chart.right
-    words = f"{losses.word} {fixed(losses.kept, 0)}"
-    chart.write(x - 6 if end else x + 6, chart.frame.top + 9, words, "k-second fine halo", anchor="end" if end else "start")
+    end = x + _ROOM + 6 * len(losses.mark) > chart.right
+    words = f"{losses.mark}{losses.word} {fixed(losses.kept, 0)}"
+    chart.write(
+        x - 6 if end else x + 6,
+        chart.frame.top + 9,
+        words,
+        "k-second fine halo",
+        anchor="end" if end else "start",
+    )
     if np.isfinite(height):
         chart.dots(np.array([at]), np.array([height]), "ring", radius=4.5)
 
 
 def _ends(chart: Chart, losses: Losses) -> Chart:
-    """Write the names of the curves at their ends, apart from each other."""
-    marks: list[tuple[float, str, str]] = []
+    """Write the names of the curves and their values at their ends, apart from each other; in little room on two lines."""
+    marks: list[tuple[float, tuple[str, str], str]] = []
     for name, curve in losses.curves:
         end = last(curve)
         height = float(chart.py(chart.y.clip(np.array(end if np.isfinite(end) else chart.y.high))))
-        marks.append((height, f"{name} {loss_text(end)}", "k-fit" if name == "trained" else "k-second"))
-    below = -np.inf
-    for height, words, cls in sorted(marks):
-        y = max(height + 4, below + _APART)
-        below = y
-        chart.write(chart.right + 8, min(y, chart.bottom + 4), words, f"{cls} fine")
-    return chart
+        marks.append((height, losses.end_text(name, curve), "k-fit" if name == "trained" else "k-second"))
+    narrow = chart.frame.right < _ONE_LINE
+    lines = [
+        [word for word in words if word] if narrow else [" ".join(words).strip()] for _, words, _ in marks
+    ]
+    return name_ends(
+        chart, [(height, line, cls) for (height, _, cls), line in zip(marks, lines, strict=True)]
+    )

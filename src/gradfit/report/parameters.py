@@ -16,6 +16,7 @@ from gradfit.notation import (
     plus_minus,
     significant,
 )
+from gradfit.parameter import ParameterResult
 from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame, twice
 from gradfit.report.headlines import bare, of_parameters
@@ -23,7 +24,6 @@ from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import italic, prose, upright
 from gradfit.report.page import section, small, table_on_request
 from gradfit.report.subject import Subject
-from gradfit.result import ParameterResult
 
 Array = NDArray[np.float64]
 _WIDEST = 40.0  # per cent: the largest scale of the interval bars
@@ -185,7 +185,7 @@ def _bar_svg(message: str, *marks: Markup) -> Markup:
 
 
 def most_correlated(subject: Subject) -> tuple[int, int] | None:
-    """Return the places of the two known parameters with the strongest correlation; None when there are not two."""
+    """Return the places of the two known parameters with the strongest correlation; None where no two have one."""
     every = list(subject.result.params.values())
     places = [i for i, p in enumerate(every) if subject.known(p)]
     if len(places) < 2:
@@ -194,7 +194,7 @@ def most_correlated(subject: Subject) -> tuple[int, int] | None:
     among = np.where(np.isfinite(among), among, 0) - 2 * np.eye(len(places))
     i, j = np.unravel_index(int(np.argmax(among)), among.shape)
     first, second = sorted((places[int(i)], places[int(j)]))
-    return first, second
+    return (first, second) if isfinite(subject.result.correlation[first, second]) else None
 
 
 def joint_radius(level: float, dof: float) -> float:

@@ -15,7 +15,7 @@ from gradfit.notation import (
     with_unit,
 )
 from gradfit.report.axes import Axis
-from gradfit.report.charts import PHONE, WIDE, Chart, Frame, quiet_corner, twice
+from gradfit.report.charts import PHONE, SPECKS_FROM, WIDE, Chart, Frame, quiet_corner, twice
 from gradfit.report.headlines import of_picture
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import short, upright
@@ -40,7 +40,8 @@ def picture(subject: Subject) -> Markup:
 
 def _limits(subject: Subject, curve: Curve | None) -> Axis:
     """Return the axis of y: data and curve, and the bands as far as they are not wider than the data."""
-    rows = np.r_[subject.result.data.y[subject.shown], subject.result.fitted[subject.shown]]
+    own = subject.result.data.y[subject.shown], subject.result.fitted[subject.shown]
+    rows = np.r_[own[0], own[1], subject.held_rows[1]]
     core = Axis.around(rows, pad=0.0)
     if curve is None:
         return Axis.around(rows, subject.result.response, subject.unit)
@@ -112,7 +113,17 @@ def _draw_rows(chart: Chart, subject: Subject) -> None:
             chart.stems(subject.x[mask], data.y[mask], subject.result.fitted[mask], cls)
     for mask, cls in ((shown & ~flagged & subject.hover, "dot"), (flagged, "dot bad")):
         chart.dots(subject.x[mask], data.y[mask], cls, radius=4.25, titles=subject.titles_at(mask))
+    _draw_held(chart, subject)
     name_rows(chart, subject, flagged, (subject.x, data.y))
+
+
+def _draw_held(chart: Chart, subject: Subject) -> None:
+    """Add the rows that were held out: open points, of many orange specks."""
+    xs, ys = subject.held_rows
+    if subject.hover and len(xs) <= SPECKS_FROM:
+        chart.dots(xs, ys, "dot open")
+    else:
+        chart.specks(xs, ys, "specks fine b")
 
 
 def _name_at_end(chart: Chart, subject: Subject, curve: Curve) -> None:
@@ -176,6 +187,10 @@ def _notes_of_curve(subject: Subject) -> list[Markup]:
         notes.append(
             tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them.")
         )
+    if len(subject.held_rows[0]):
+        one_by_one = subject.hover and len(subject.held_rows[0]) <= SPECKS_FROM
+        kind = "Open" if one_by_one else "Orange"
+        notes.append(tag("p", tag("b", kind), " points were held out and did not move the curve."))
     if subject.result.inputs:
         notes.append(tag("p", "Nothing is drawn outside the measured range."))
     if lost := subject.result.data.n - int(subject.shown.sum()):

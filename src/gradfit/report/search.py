@@ -9,14 +9,16 @@ from gradfit.notation import count, fixed
 from gradfit.report.axes import Axis, counting
 from gradfit.report.charts import Chart, Frame, twice
 from gradfit.report.headlines import loss_text, of_search, step_name
+from gradfit.report.held import drawn, losses_of
+from gradfit.report.losses import PHONE, WIDE, Losses, losses_chart
 from gradfit.report.markup import Markup, tag
 from gradfit.report.mathtext import prose
 from gradfit.report.page import row, section, sentence_bold
 from gradfit.report.subject import Subject
+from gradfit.report.training import panels
 
 Array = NDArray[np.float64]
 _SAME = 1.0001  # ends of two starts whose losses differ by less are one minimum
-_LOG_FROM = 200  # epochs from which they stand on a log axis
 _LONG_WIDE = Frame("wide", 736, 250, left=44, right=160, top=32, bottom=42)
 _LONG_PHONE = Frame("phone", 354, 250, left=44, right=14, top=32, bottom=42)
 
@@ -25,9 +27,13 @@ def search(subject: Subject) -> Markup:
     """Return the section."""
     result = subject.result
     closed = result.starts.source == "not needed" and not (result.loss_used.robust or result.data.counts)
-    chart = Markup("") if closed else starts_chart(subject) or loss_chart(subject, _LONG_WIDE, _LONG_PHONE)
+    chart = Markup("") if closed else starts_chart(subject)
+    if not (closed or chart or drawn(subject)):
+        chart = loss_chart(subject, WIDE, PHONE)
     notes = [
-        tag("p", sentence_bold(prose(sentence.rstrip(".") + ".", subject.names))) for sentence in result.how
+        tag("p", sentence_bold(prose(sentence.rstrip(".") + ".", subject.names)))
+        for sentence in result.how
+        if result.shrinkage is None or sentence != result.shrinkage.text
     ]
     if result.message and not closed:
         notes.append(tag("p", prose(result.message.rstrip(".") + ".", subject.names)))
@@ -40,6 +46,7 @@ def search(subject: Subject) -> Markup:
         "How it was found",
         lead,
         row(tag("figure", chart), *notes) if chart else tag("div", *notes, class_="words"),
+        panels(subject),
     )
 
 
@@ -89,38 +96,14 @@ def starts_chart(subject: Subject) -> Markup:
 
 
 def loss_chart(subject: Subject, wide: Frame, phone: Frame) -> Markup:
-    """Return the loss on its way down, on a log axis; empty where there was no way to go."""
-    steps, losses = subject.result.history.step, subject.result.history.loss
-    good = np.isfinite(losses)
-    steps, losses = steps[good].astype(np.float64), losses[good]
-    if len(losses) < 2:
-        return Markup("")
-    last, name = int(steps[-1]), step_name(subject)
-    as_log = name == "epoch" and last >= _LOG_FROM
-    y_axis = _loss_axis(losses)
-    end = loss_text(float(losses[-1]))
-    message = f"Loss by {name}: from {loss_text(float(losses[0]))} to {end}"
-
-    def draw(frame: Frame) -> Chart:
-        if as_log:
-            x_axis = Axis(1.0, last + 1.0, f"{name}, log scale", log=True)
-        else:
-            x_axis = Axis(0, max(last, 1), name, at=counting(last, about=4 if frame.width < 500 else 8))
-        chart = Chart(frame, x_axis, y_axis, message).axes()
-        at = steps + 1 if as_log else steps
-        chart.path(at, losses, "fit").dots(at[-1:], losses[-1:], "dot f", radius=3.5)
-        x, y = (float(v) for v in (chart.px(at[-1]), chart.py(chart.y.clip(losses[-1:]))[0]))
-        if frame.right >= 100:
-            return chart.write(x + 10, y + 4, f"ends at {end}", "k-fit")
-        return chart.write(
-            min(x, chart.right),
-            y - 10 if y - 26 > frame.top else y + 20,
-            f"ends at {end}",
-            "k-fit fine halo",
-            anchor="end",
-        )
-
-    return twice(draw, wide, phone)
+    """Return the loss on its way down, beside that of held-out rows; empty where there was no way to go."""
+    losses = losses_of(subject)
+    if losses is None:
+        history, word, unit = subject.result.history, step_name(subject), subject.result.data.unit
+        with np.errstate(over="ignore"):
+            loss = history.loss / unit / unit
+        losses = Losses(history.step.astype(np.float64), loss, None, None, word)
+    return losses_chart(losses, wide, phone)
 
 
 def _loss_axis(losses: Array) -> Axis:

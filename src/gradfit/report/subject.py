@@ -20,11 +20,12 @@ from gradfit.notation import (
     significant,
     with_unit,
 )
+from gradfit.parameter import ParameterResult
 from gradfit.report.axes import Axis
 from gradfit.report.charts import CELLS_FROM, SPECKS_FROM
 from gradfit.report.mathtext import Typeset
 from gradfit.report.units import parameter_units
-from gradfit.result import FitResult, ParameterResult
+from gradfit.result import FitResult
 
 Array = NDArray[np.float64]
 _ROUNDING = 1e-13  # of a value: an error below it is none
@@ -101,6 +102,12 @@ class Subject:
         return Typeset(self.result.formula, self.result.response)
 
     @property
+    def moving(self) -> bool:
+        """Whether the parameters may still move: they are no minimum, and no held-out rows chose them."""
+        result = self.result
+        return not result.converged and result.status != "early-stopped"
+
+    @property
     def unit(self) -> str:
         """The unit of the response, empty where there is none."""
         return self.result.data.units.get(self.result.response, "")
@@ -142,6 +149,17 @@ class Subject:
         for column in columns:
             shown &= np.isfinite(column)
         return shown
+
+    @cached_property
+    def held_rows(self) -> tuple[Array, Array]:
+        """Input and response (m,) of rows that were held out, for a model of one input; none of many."""
+        none = np.zeros(0)
+        held = self.result.held
+        if held is None or len(self.result.inputs) != 1 or self.crowded or held.data.n > CELLS_FROM:
+            return none, none
+        x, y = held.data.columns[self.result.inputs[0]], held.data.y
+        good = np.isfinite(x) & np.isfinite(y)
+        return x[good], y[good]
 
     @cached_property
     def hover(self) -> bool:
@@ -219,7 +237,7 @@ class Subject:
     @cached_property
     def x_axis(self) -> Axis:
         """The axis of x."""
-        x, unit = self.x[self.shown], self.unit_of(self.x_name)
+        x, unit = np.r_[self.x[self.shown], self.held_rows[0]], self.unit_of(self.x_name)
         return Axis.around(x, self.x_name, unit, pad=0.03, log=self.log_x)
 
     @cached_property

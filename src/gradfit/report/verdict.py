@@ -3,13 +3,13 @@
 from math import isfinite
 
 from gradfit.notation import MINUS, duration, fixed, plus_minus, significant
+from gradfit.parameter import ParameterResult
 from gradfit.report.headlines import bare
 from gradfit.report.markup import Markup, join, tag, text
 from gradfit.report.mathtext import italic, leaf, prose
 from gradfit.report.page import facts, mark, sentence_bold
 from gradfit.report.parameters import cells
 from gradfit.report.subject import Subject
-from gradfit.result import ParameterResult
 
 _MOST_PUT_IN, _LONGEST_PUT_IN, _LONGEST_LINE = 4, 72, 44  # parameters; characters of the formula
 

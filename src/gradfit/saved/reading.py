@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit._version import __version__
+from gradfit.beginning import Starts
 from gradfit.diagnose import Check, Diagnosis, Finding
 from gradfit.diagnose.evidence import Severity
 from gradfit.errors import DataError, FormulaError
@@ -20,7 +21,7 @@ from gradfit.loss import LOSSES, Loss
 from gradfit.model import BoundModel
 from gradfit.networks import is_network_file, load_network
 from gradfit.prepare import Data, Parameters
-from gradfit.result import FitResult, Starts
+from gradfit.result import FitResult
 from gradfit.saved.held import folds_again, validation_again
 from gradfit.saved.json_parts import Part, is_list, is_object
 from gradfit.saved.plain import setting_again

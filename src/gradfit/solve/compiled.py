@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import torch
 from gradfit.native.epochs import Plan
+from gradfit.native.penalty import Terms
 from gradfit.native.train import Held, Training
 from gradfit.solve.descent import Box, Descent, Progress
 from gradfit.solve.ending import Course, HeldTrail, Reason, trail_row
@@ -44,6 +45,8 @@ class Loop:
         The optimizer, alone and with its learning rate, for sentences.
     square : float
         The squared scale of a robust loss.
+    penalty : Terms, optional
+        What is added to the mean loss of each update.
     """
 
     plan: Plan
@@ -52,6 +55,7 @@ class Loop:
     name: str
     title: str
     square: float
+    penalty: Terms | None = None
 
 
 def trained_course(
@@ -77,8 +81,9 @@ def trained_course(
     epochs, rows = int(descent.epochs), len(problem.y)
     inputs = len(loop.plan.graph.variables)
     training = Training(
-        loop.plan, problem.columns[:inputs], problem.y, problem.weight, start=box.start, bounds=(box.lower, box.upper),
+        loop.plan, problem.columns[:inputs], problem.y, problem.weight, box=(box.start, box.lower, box.upper),
         template=template, square=loop.square, kept=_kept(epochs), held=_held(watching, inputs),
+        penalty=loop.penalty,
     )  # fmt: skip
     size = min(int(descent.batch_size or rows), rows)
     run = _Run(

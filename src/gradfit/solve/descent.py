@@ -79,7 +79,7 @@ class Descent:
             ("batch_size", batch, 1),
             ("seed", self.seed, 0),
         ):
-            if not (_is_number(value) and value == int(value) and value >= least):
+            if not (_is_number(value) and least <= value < 2**63 and value == int(value)):
                 raise OptionError(f"{name} is {value!r}.", remedy=f"Give a whole number from {least} up.")
         if self.dtype not in ("float64", "float32"):
             raise OptionError(f"dtype is {self.dtype!r}.", remedy='Give "float64" or "float32".')

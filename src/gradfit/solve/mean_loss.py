@@ -43,7 +43,8 @@ class MeanLoss:
         value = self.function(*(pick(c) for c in self.columns), *whole)
         observed = pick(self.y)
         if self.cost.counts:
-            each = 2 * (value - observed + torch.special.xlogy(observed, observed / value))
+            above = torch.where(observed > 0, observed, 1.0)  # the slope of xlogy(0, 0/f) is no number
+            each = 2 * (value - observed + torch.special.xlogy(observed, above / value))
             each = torch.where(value > 0, each, torch.nan)
             return (each if self.weight is None else each * pick(self.weight) ** 2).mean()
         residual = value - observed

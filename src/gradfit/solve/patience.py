@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf, isfinite
+from numbers import Real
 from typing import Literal
 
 from gradfit.errors import OptionError
@@ -43,7 +44,7 @@ class Patience:
                 f"patience is {self.epochs!r}",
                 remedy="Give the number of epochs to wait, such as patience=50, or leave it out",
             )
-        if not 0 <= self.min_delta < inf:
+        if not (isinstance(self.min_delta, Real) and 0 <= self.min_delta < inf):
             raise OptionError(f"min_delta is {self.min_delta!r}", remedy="Give 0 or a small positive loss")
         if self.stop not in ("best", "last"):
             raise OptionError(

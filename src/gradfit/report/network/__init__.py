@@ -36,7 +36,13 @@ def html(result: NetworkResult, day: date) -> str:
     present = [(key, name) for key, name, part in sections if part]
     made = f"gradfit {result.version} on {day_text(day)}"
     body = [top(subject), *(part for _, _, part in sections)]
-    return page(f"{result.verdict.capitalize()}: {result.formula}, {result.source}", result.source, made, parts=present, body=body)
+    return page(
+        f"{result.verdict.capitalize()}: {result.formula}, {result.source}",
+        result.source,
+        made,
+        parts=present,
+        body=body,
+    )
 
 
 __all__ = ["html"]

@@ -9,9 +9,23 @@ from gradfit.report.commands import argument, call, is_file, literal
 from gradfit.saved.plain import given
 from gradfit.shell import as_option, quoted
 
+MODULE = "module"  # what a module of the caller's is called
 _NARROW = 60  # characters that fit beside a figure
-_APART = ("inputs", "target", "response", "level", "memory", "threads")  # said otherwise, or of no use to a network
-_USUAL: Mapping[str, object] = {"scale": "none", "stop": "best", "min_delta": 0.0, "loss": "auto", "device": "auto"}
+_APART = (
+    "inputs",
+    "target",
+    "response",
+    "level",
+    "memory",
+    "threads",
+)  # said otherwise, or of no use to a network
+_USUAL: Mapping[str, object] = {
+    "scale": "none",
+    "stop": "best",
+    "min_delta": 0.0,
+    "loss": "auto",
+    "device": "auto",
+}
 
 
 def settings_of(result: NetworkResult, more: Mapping[str, object]) -> dict[str, object]:
@@ -53,18 +67,30 @@ def shell(result: NetworkResult, more: Mapping[str, object]) -> str:
 
 
 def python(result: NetworkResult, more: Mapping[str, object]) -> str:
-    """Return the call of `gradfit.fit`, with what goes before and after it."""
+    """Return the call of `gradfit.fit`.
+
+    Parameters
+    ----------
+    more : mapping of str to object
+        Arguments that are put over those that were given.
+    """
     written = is_formula(result)
     data = literal(result.source) if is_file(result.source) else "data"
-    model = literal(result.formula) if written else f"gf.{result.spec.text}" if result.spec is not None else "module"
-    names = [] if written else [f"inputs={literal(result.inputs)}", f"target={literal(_target(result))}"]
-    words = [model, data, *names, *(f"{key}={argument(key, value)}" for key, value in settings_of(result, more).items())]
+    model = MODULE if result.spec is None else f"gf.{result.spec.text}"
+    names = [f"inputs={literal(result.inputs)}", f"target={literal(_target(result))}"]
+    words = [literal(result.formula) if written else model, data, *([] if written else names)]
+    told = (f"{key}={argument(key, value)}" for key, value in settings_of(result, more).items())
+    return call("result = gf.fit", [*words, *told])
+
+
+def program(result: NetworkResult) -> str:
+    """Return the call with what goes before and after it."""
     notes = [] if is_file(result.source) else [f"# data: the {result.source} of this fit"]
-    if model == "module":
-        notes.append(f"# module: the {type(result.network).__name__} with the weights it began with")
+    if result.spec is None:
+        notes.append(f"# {MODULE}: the {type(result.network).__name__} with the weights it began with")
     stem = (PurePath(result.source).stem if is_file(result.source) else "") or "network"
     tail = f"result.report({literal(stem + '.html')})"
-    return "\n".join(["import gradfit as gf", "", *notes, call("result = gf.fit", words), tail])
+    return "\n".join(["import gradfit as gf", "", *notes, python(result, {}), tail])
 
 
 def _target(result: NetworkResult) -> object:

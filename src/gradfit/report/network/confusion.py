@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from gradfit.networks.sentences import share
 from gradfit.notation import fixed
 from gradfit.report.axes import Axis
-from gradfit.report.charts import Chart, Frame
+from gradfit.report.charts import Chart, Frame, twice
 from gradfit.report.markup import Markup, join, number, tag
 from gradfit.report.mathtext import short, upright
 from gradfit.report.network.subject import Subject
@@ -17,7 +17,8 @@ _TABLE, _MAP = 12, 100  # classes that a table, and a map, can show
 _MISTAKES = 8  # that are listed
 _MOST = 200  # classes in the table that opens
 _SHADES = 5
-_FRAME = Frame("", 620, 620, left=12, right=12, top=32, bottom=36)
+_WIDE = Frame("wide", 620, 620, left=12, right=12, top=32, bottom=36)
+_PHONE = Frame("phone", 354, 370, left=8, right=8, top=32, bottom=36)
 
 
 def confusion(subject: Subject) -> Markup:
@@ -32,7 +33,7 @@ def confusion(subject: Subject) -> Markup:
     where = "held out" if subject.held is not None else "trained on"
     notes = [
         tag("p", "A row of the ", tag("b", "table" if few else "map"), f" is what the rows {where} are, a column what the network said."),
-        tag("p", tag("b", "Blue"), " is right, ", tag("b", "orange"), " wrong: the darker, the larger the share of the class."),
+        tag("p", tag("b", "Blue"), " is right, ", tag("b", "orange"), " wrong: the stronger, the larger the share of the class."),
     ]  # fmt: skip
     return join([row(main, *(notes if few or len(levels) <= _MAP else [])), _by_class(subject, counts)])
 
@@ -46,7 +47,10 @@ def shades(counts: Counts) -> NDArray[np.int64]:
 def _table(subject: Subject, counts: Counts) -> Markup:
     levels, shade = subject.result.target.levels, shades(counts)
     name = upright(subject.result.response)
-    head = [tag("th", name, " is \\ said", scope="col"), *(tag("th", short(level, 16), scope="col") for level in levels)]
+    head = [
+        tag("th", name, " is \\ said", scope="col"),
+        *(tag("th", short(level, 16), scope="col") for level in levels),
+    ]
     lines: list[Markup] = []
     for i, level in enumerate(levels):
         cells = [
@@ -55,7 +59,14 @@ def _table(subject: Subject, counts: Counts) -> Markup:
         ]
         lines.append(tag("tr", tag("th", short(level, 24), scope="row"), *cells))
     whole = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *lines), class_="conf")
-    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label="Which class was taken for which")
+    return tag(
+        "div",
+        whole,
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label="Which class was taken for which",
+    )
 
 
 def _map(subject: Subject, counts: Counts) -> Markup:
@@ -65,21 +76,24 @@ def _map(subject: Subject, counts: Counts) -> Markup:
     name = short(subject.result.response, 24)
     right = int(np.trace(counts))
     message = f"Which of {k} classes was taken for which: {right} of {int(counts.sum())} rows are told right"
-    chart = Chart(_FRAME, axis, axis, message).axes()
-    side = (chart.right - chart.frame.left) / k
-    high = (chart.bottom - chart.frame.top) / k
-    for kind in ("yes", "not"):
-        for level in range(1, _SHADES + 1):
-            places = np.argwhere((shade == level) & (np.eye(k, dtype=bool) == (kind == "yes")))
-            d = "".join(
-                f"M{number(chart.frame.left + j * side)} {number(chart.frame.top + i * high)}h{number(side)}v{number(high)}h-{number(side)}z"
-                for i, j in places
-            )
-            if d:
-                chart.add(tag("path", class_=f"{kind} s{level}", d=d))
-    chart.write(4, 14, f"{name} is, from above in the order of the table below", "lab")
-    chart.write(chart.right, chart.frame.height - 10, f"{name} said", "lab", anchor="end")
-    return chart.svg()
+
+    def draw(frame: Frame) -> Chart:
+        chart = Chart(frame, axis, axis, message).axes()
+        across, up = (chart.right - chart.frame.left) / k, (chart.bottom - chart.frame.top) / k
+        square = f"h{number(across)}v{number(up)}h-{number(across)}z"
+        for kind in ("yes", "not"):
+            own = np.eye(k, dtype=bool) == (kind == "yes")
+            for level in range(1, _SHADES + 1):
+                corners = np.argwhere((shade == level) & own) * (up, across) + (
+                    chart.frame.top,
+                    chart.frame.left,
+                )
+                d = "".join(f"M{number(x)} {number(y)}{square}" for y, x in corners)
+                chart.add(*([tag("path", class_=f"{kind} s{level}", d=d)] if d else []))
+        chart.write(4, 14, f"{name} is, in the order of “Class by class”", "lab")
+        return chart.write(chart.right, chart.frame.height - 10, f"{name} said", "lab", anchor="end")
+
+    return twice(draw, _WIDE, _PHONE)
 
 
 def _mistakes(subject: Subject, counts: Counts) -> Markup:
@@ -89,7 +103,12 @@ def _mistakes(subject: Subject, counts: Counts) -> Markup:
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MISTAKES]
     pairs = [np.unravel_index(int(place), wrong.shape) for place in order]
     lines = [
-        [short(levels[int(i)], 32), short(levels[int(j)], 32), fixed(int(wrong[i, j]), 0), fixed(int(counts[i].sum()), 0)]
+        [
+            short(levels[int(i)], 32),
+            short(levels[int(j)], 32),
+            fixed(int(wrong[i, j]), 0),
+            fixed(int(counts[i].sum()), 0),
+        ]
         for i, j in pairs
         if wrong[i, j]
     ]

@@ -1,16 +1,19 @@
 """What was done to the rows of a network and to their columns, and how to train it again."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradfit.learn.build import dtype_of, embedding_size
+from gradfit.learn.encoding import Encoding
 from gradfit.notation import count, fixed, in_full, listing, reach, significant, with_unit
 from gradfit.report.markup import Markup, join, tag
 from gradfit.report.mathtext import prose, short, upright
-from gradfit.report.network.again import python, shell
+from gradfit.report.network.again import program, shell
 from gradfit.report.network.headlines import of_data
 from gradfit.report.network.subject import Subject
 from gradfit.report.page import plain, pre, section, small, table
 
+Array = NDArray[np.float64]
 _MOST_COLUMNS, _MOST_LEVELS, _MOST_ROWS = 40, 4, 24
 
 
@@ -18,14 +21,24 @@ def data(subject: Subject) -> Markup:
     """Return the section on the data."""
     result = subject.result
     inputs = listing([short(name, 32) for name in result.inputs], most=8)
-    used = [f"{count(result.n, 'row')} to train on; ", prose(short(result.response, 80), subject.names), " is predicted from ", prose(inputs, subject.names)]
-    items: list[tuple[str, str]] = [("Read", f"{result.source}, {count(result.n_read, 'row')}"), ("Used", join(used))]
-    if (words := _held(subject)) :
+    used = [
+        f"{count(result.n, 'row')} to train on; ",
+        prose(short(result.response, 80), subject.names),
+        " is predicted from ",
+        prose(inputs, subject.names),
+    ]
+    items: list[tuple[str, str]] = [
+        ("Read", f"{result.source}, {count(result.n_read, 'row')}"),
+        ("Used", join(used)),
+    ]
+    if words := _held(subject):
         items.append(("Held out", words))
     items.append(("Left out", count(_lost(subject), "row")))
     notes = () if result.train is None else result.train.rows.table.notes
     if notes:
-        items.append(("Understood", join([tag("span", prose(note, subject.names), class_="line") for note in notes])))
+        items.append(
+            ("Understood", join([tag("span", prose(note, subject.names), class_="line") for note in notes]))
+        )
     return section("data", "What was done to the data", of_data(subject), plain(items), _columns(subject))
 
 
@@ -35,7 +48,11 @@ def _held(subject: Subject) -> str:
         return ""
     if held.folds:
         return held.how
-    rows = "" if part is None or held.n > _MOST_ROWS else f": rows {listing([f'{row:.0f}' for row in part.rows.table.rows], most=_MOST_ROWS)}"
+    rows = (
+        ""
+        if part is None or held.n > _MOST_ROWS
+        else f": rows {listing([f'{row:.0f}' for row in part.rows.table.rows], most=_MOST_ROWS)}"
+    )
     return f"{count(held.n, 'row')}, {held.how}{rows}"
 
 
@@ -73,7 +90,7 @@ def _range(subject: Subject, name: str) -> str:
     return f"{' × '.join(map(str, values.shape[1:]))} numbers, {ends}" if values.ndim > 1 else ends
 
 
-def _ends(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> str:
+def _ends(values: Array) -> str:
     if not values.size:
         return "no number"
     low, high = float(values.min()), float(values.max())
@@ -82,18 +99,25 @@ def _ends(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> str:
 
 def _seen(subject: Subject, name: str) -> str:
     encoding = subject.result.encoding
-    if name in encoding.embedded:
-        return f"a table of {fixed(embedding_size(len(encoding.levels[name])), 0)} numbers for each level, which is learned"
     if name in encoding.levels:
-        return f"one-hot: {count(len(encoding.levels[name]), 'column')} of 0 and 1"
-    if name not in encoding.mean:
+        levels = len(encoding.levels[name])
+        if name in encoding.embedded:
+            return f"{fixed(embedding_size(levels), 0)} numbers for each level, which are learned"
+        return f"one-hot: {count(levels, 'column')} of 0 and 1"
+    return _as_number(encoding, name)
+
+
+def _as_number(encoding: Encoding, name: str) -> str:
+    if name not in encoding.mean or _as_it_is(encoding.mean[name], encoding.spread[name]):
         return "as it is, whole numbers" if name in encoding.whole else "as it is"
     mean, spread = encoding.mean[name], encoding.spread[name]
-    if not mean.any() and (spread == 1).all():
-        return "as it is"
     if mean.size > 1:
         return f"{count(mean.size, 'number')}, each less its mean, over its standard deviation"
     return _standard(float(mean[0]), float(spread[0]))
+
+
+def _as_it_is(mean: Array, spread: Array) -> bool:
+    return not mean.any() and bool((spread == 1).all())
 
 
 def _standard(mean: float, spread: float) -> str:
@@ -132,7 +156,7 @@ def reproduce(subject: Subject) -> Markup:
     result = subject.result
     line = shell(result, {})
     parts = [tag("h3", "Shell"), pre(line)] if line else []
-    parts += [tag("h3", "Python"), pre(python(result, {}))]
+    parts += [tag("h3", "Python"), pre(program(result))]
     precision = str(dtype_of(result.network)).removeprefix("torch.")
     facts = [
         ("Random draws", f"seed {result.settings.get('seed', 0)}: initial weights, batches, the split"),

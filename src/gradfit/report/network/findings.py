@@ -22,7 +22,14 @@ def findings(subject: Subject) -> Markup:
     if not raised:
         return Markup("")
     blocks = [
-        block(k, result.verdict, finding, subject.names, remedy=_remedy(subject, finding), figure=_figure(subject, finding))
+        block(
+            k,
+            result.verdict,
+            finding,
+            subject.names,
+            remedy=_remedy(subject, finding),
+            figure=_figure(subject, finding),
+        )
         for k, finding in enumerate(raised, start=1)
     ]
     return section("findings", "Findings", of_findings(len(raised)), *blocks)

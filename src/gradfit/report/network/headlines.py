@@ -29,10 +29,15 @@ def of_picture(subject: Subject) -> Markup:
     if judged is None:
         return Markup("A loaded network holds no rows; there is nothing to draw.")
     if subject.diverged:
-        return Markup("The training overflowed; these are the last weights that were numbers.")
+        return Markup("The training overflowed; this is the network that was kept.")
     if subject.classes:
         return _of_classes(subject)
-    rows = count(judged.part.n, "row")
+    return _of_numbers(subject, judged.part.n)
+
+
+def _of_numbers(subject: Subject, n: int) -> Markup:
+    """Return within what most rows lie."""
+    rows = count(n, "row")
     if not isfinite(subject.miss):
         return join([f"Predictions of the {rows} {subject.judged_name} are not all finite numbers."])
     off = f"95 in 100 of the {rows} {subject.judged_name} lie within {subject.amount(subject.miss)}"
@@ -54,7 +59,7 @@ def _of_classes(subject: Subject) -> Markup:
     is_, said = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
     names = short(levels[int(is_)], 24), short(levels[int(said)], 24)
     times = f"{fixed(int(wrong[is_, said]), 0)} of {count(int(table[is_].sum()), 'row')}"
-    return join([f"{right}; most often taken for another is {names[0]}, for {names[1]}: {times}."])
+    return join([f"{right}; {names[0]} is most often taken for {names[1]}, {times}."])
 
 
 # ---------------------------------------------------------------------------- measures
@@ -66,6 +71,8 @@ def of_measures(subject: Subject) -> Markup:
     if held is None:
         return Markup("Every row was trained on: nothing is known of new ones.")
     where = "over the folds" if held.folds else "held out"
+    if subject.diverged:
+        return Markup("The training overflowed: these are measures of the weights that were kept.")
     if "accuracy" in own:
         words = f"{share(held.metrics['accuracy'])} are told right {where}, {share(own['accuracy'])} of the rows trained on."
         return join([capital(words)])
@@ -100,7 +107,11 @@ def of_training(subject: Subject) -> Markup:
     if losses.kept is not None:
         lowest = int(np.nanargmin(result.history.validation)) + 1
         if losses.kept == lowest < done:
-            return join([f"The held-out loss was lowest at epoch {fixed(lowest, 0)} of {fixed(done, 0)}; that network was kept."])
+            return join(
+                [
+                    f"The held-out loss was lowest at epoch {fixed(lowest, 0)} of {fixed(done, 0)}; that network was kept."
+                ]
+            )
         if lowest == done:
             return join([f"The held-out loss was lowest at the last epoch, {fixed(done, 0)}."])
         told = f"The network of epoch {fixed(losses.kept, 0)} was kept; the held-out loss was lowest at epoch {fixed(lowest, 0)}."
@@ -120,8 +131,14 @@ def of_layers(subject: Subject, weighted: int) -> Markup:
     layers = f"{capital(spelled(weighted))} {'layer holds' if weighted == 1 else 'layers hold'}"
     each = result.k / max(result.n, 1)
     if each >= 1:
-        return join([f"{layers} {count(result.k, 'parameter')}, {significant(each, 2)} for each row trained on."])
-    return join([f"{layers} {count(result.k, 'parameter')}, one for {significant(1 / each, 2)} rows trained on."])
+        return join(
+            [f"{layers} {count(result.k, 'parameter')}, {significant(each, 2)} for each row trained on."]
+        )
+    return join(
+        [
+            f"{layers} {count(result.k, 'parameter')}, one for every {significant(1 / each, 2)} rows trained on."
+        ]
+    )
 
 
 def of_data(subject: Subject) -> Markup:
@@ -134,4 +151,6 @@ def of_data(subject: Subject) -> Markup:
     if held.how.endswith(OWN):
         return join([f"The rows held out are {short(held.how, 80)}."])
     were = "was" if held.n == 1 else "were"
-    return join([f"{fixed(held.n, 0)} of {count(result.n + held.n, 'row')} {were} held out: {short(held.how, 80)}."])
+    return join(
+        [f"{fixed(held.n, 0)} of {count(result.n + held.n, 'row')} {were} held out: {short(held.how, 80)}."]
+    )

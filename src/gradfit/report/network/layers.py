@@ -18,7 +18,13 @@ _SIZES = (
     ("in_features", "out_features"), ("in_channels", "out_channels"), ("num_embeddings", "embedding_dim"),
     ("input_size", "hidden_size"), ("in1_features", "out_features"),
 )  # fmt: skip
-_MORE = (("kernel_size", "kernel"), ("stride", "stride"), ("p", "dropout"), ("normalized_shape", "over"), ("num_features", "features"))
+_MORE = (
+    ("kernel_size", "kernel"),
+    ("stride", "stride"),
+    ("p", "dropout"),
+    ("normalized_shape", "over"),
+    ("num_features", "features"),
+)
 
 
 def layers(subject: Subject) -> Markup:
@@ -28,7 +34,15 @@ def layers(subject: Subject) -> Markup:
     rows: list[list[str]] = []
     for name, layer in found[:_MOST]:
         own = _own(layer)
-        rows.append([short(name or "the module", 40), type(layer).__name__, size_text(layer), fixed(own, 0) if own else "none", percent(own / k) if own else ""])
+        rows.append(
+            [
+                short(name or "the module", 40),
+                type(layer).__name__,
+                size_text(layer),
+                fixed(own, 0) if own else "none",
+                percent(own / k) if own else "",
+            ]
+        )
     weighted = sum(bool(_own(layer)) for _, layer in found)
     head = ["Layer", "Kind", "Size", "Parameters", "Share"]
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
@@ -64,7 +78,11 @@ def size_text(layer: Any) -> str:
             break
     for name, words in _MORE:
         value = getattr(layer, name, None)
-        if isinstance(value, tuple | int | float) and not isinstance(value, bool) and value not in (1, (1,), (1, 1), (1, 1, 1)):
+        if (
+            isinstance(value, tuple | int | float)
+            and not isinstance(value, bool)
+            and value not in (1, (1,), (1, 1), (1, 1, 1))
+        ):
             numbers: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
             parts.append(f"{words} {' × '.join(f'{number:g}' for number in numbers)}")
     return ", ".join(parts) if parts else "as it comes in"

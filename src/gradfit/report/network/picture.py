@@ -103,9 +103,24 @@ def _notes(subject: Subject) -> list[Markup]:
     trained, held = subject.trained, subject.held
     notes = list[Markup]()
     if trained is not None and crowded(trained.part.n):
-        notes.append(tag("p", "Rows trained on are counted in ", tag("b", "hexagons"), ": the darker, the more of them."))
+        notes.append(
+            tag(
+                "p",
+                "Rows trained on are counted in ",
+                tag("b", "hexagons"),
+                ": the darker, the more of them.",
+            )
+        )
     elif held is not None and trained is not None and trained.part.n > 150:
-        notes.append(tag("p", tag("b", "Dark"), " rows were trained on, ", tag("b", "orange"), " ones held out: no gradient ever came from them, nor any scaling constant."))
+        notes.append(
+            tag(
+                "p",
+                tag("b", "Dark"),
+                " rows were trained on, ",
+                tag("b", "orange"),
+                " ones held out: no gradient ever came from them, nor any scaling constant.",
+            )
+        )
     elif held is not None:
         words = " rows were held out: no gradient ever came from them, nor any scaling constant."
         notes.append(tag("p", tag("b", "Filled"), " rows were trained on. ", tag("b", "Open"), words))
@@ -139,7 +154,9 @@ def _against(subject: Subject, j: int, frame: Frame) -> Chart:
         chart.hexagons(shown, observed, size=4 if frame.width < 500 else 5).path(ends, ends, "under-fit")
     chart.path(ends, ends, "fit")
     if told.part.n <= 150:
-        chart.dots(shown, observed, "dot", radius=4 if frame.width > 400 else 3.5, titles=_titles(subject, told))
+        chart.dots(
+            shown, observed, "dot", radius=4 if frame.width > 400 else 3.5, titles=_titles(subject, told)
+        )
     elif not crowded(told.part.n):
         chart.specks(shown, observed, "specks fine")
     if frame.right >= 100:
@@ -152,7 +169,9 @@ def _notes_against(subject: Subject) -> list[Markup]:
     assert subject.judged is not None  # noqa: S101  the caller has looked
     notes = [tag("p", "A row ", tag("b", "on the line"), f" is predicted exactly. Shown are the {where}.")]
     if crowded(subject.judged.part.n):
-        notes.append(tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them."))
+        notes.append(
+            tag("p", "Rows are counted in ", tag("b", "hexagons"), ": the darker, the more of them.")
+        )
     return notes
 
 
@@ -224,7 +243,9 @@ def _outputs(subject: Subject, told: Told) -> list[tuple[Markup, list[str]]]:
         columns = list[tuple[Markup, list[str]]]()
         for j, name in enumerate(names):
             for word, values in (("", told.observed), (", predicted", told.predicted)):
-                columns.append((join([upright(name), word]), [significant(float(v), 4) for v in values[most, j]]))
+                columns.append(
+                    (join([upright(name), word]), [significant(float(v), 4) for v in values[most, j]])
+                )
         return columns
     chances = told.prediction.probabilities
     if chances is None or chances.ndim != 2:

@@ -17,7 +17,9 @@ def top(subject: Subject) -> Markup:
     verdict = tag("p", mark(result.verdict), result.verdict.capitalize(), class_=f"word {result.verdict}")
     said = [tag("li", sentence_bold(prose(sentence, subject.names))) for sentence in result.sentences[:3]]
     under = tag("p", *_kind(subject), class_="under")
-    main = tag("div", verdict, tag("h1", formula(subject)), under, tag("ol", *said, class_="said") if said else "")
+    main = tag(
+        "div", verdict, tag("h1", formula(subject)), under, tag("ol", *said, class_="said") if said else ""
+    )
     side = tag("div", facts(_facts(subject)), class_="side")
     return tag("header", main, side, class_="top row", id="top")
 
@@ -43,7 +45,11 @@ def _kind(subject: Subject) -> list[str]:
     elif not spec.hidden:
         words = "No hidden layer: a linear model."
     else:
-        units = fixed(spec.hidden[0], 0) if len(set(spec.hidden)) == 1 else listing([fixed(u, 0) for u in spec.hidden])
+        units = (
+            fixed(spec.hidden[0], 0)
+            if len(set(spec.hidden)) == 1
+            else listing([fixed(u, 0) for u in spec.hidden])
+        )
         layers = f"{spelled(len(spec.hidden))} hidden {'layer' if len(spec.hidden) == 1 else 'layers'}"
         each = " each" if len(spec.hidden) > 1 and len(set(spec.hidden)) == 1 else ""
         words = f"{capital(layers)} of {units} {spec.activation} units{each}."
@@ -55,7 +61,7 @@ def _kind(subject: Subject) -> list[str]:
 
 def _facts(subject: Subject) -> list[tuple[str, str]]:
     result = subject.result
-    rows = [("Rows trained on", f"{fixed(result.n, 0)} of {fixed(result.n_read, 0)}")]
+    rows = [("Rows trained", f"{fixed(result.n, 0)} of {fixed(result.n_read, 0)}")]
     held = result.validation
     if held is not None:
         rows.append(("Folds", str(len(held.folds))) if held.folds else ("Rows held out", fixed(held.n, 0)))

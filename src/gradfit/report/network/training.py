@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from gradfit.notation import fixed, significant
 from gradfit.report.axes import Axis, counting
-from gradfit.report.charts import Chart, Frame, twice
+from gradfit.report.charts import Chart, Frame, name_ends, twice
 from gradfit.report.losses import losses_chart
 from gradfit.report.markup import Markup, tag
 from gradfit.report.mathtext import prose, short
@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 HALF_WIDE = Frame("wide", 486, 230, left=46, right=96, top=32, bottom=42)
 HALF_PHONE = Frame("phone", 354, 240, left=46, right=92, top=32, bottom=42)
 _LOG_FROM = 50  # epochs
-_APART = 17  # px between two labels
 _LEAST = 1e-30  # of a gradient that is drawn on a log axis
 
 
@@ -25,7 +24,10 @@ def training(subject: Subject) -> Markup:
     """Return the section."""
     result = subject.result
     chart = losses_chart(subject.losses)
-    notes = [tag("p", sentence_bold(prose(f"{words.rstrip('.')}.", subject.names))) for words in (result.message, *result.how)]
+    notes = [
+        tag("p", sentence_bold(prose(f"{words.rstrip('.')}.", subject.names)))
+        for words in (result.message, *result.how)
+    ]
     first = row(tag("figure", chart), *notes) if chart else tag("div", *notes, class_="words")
     panels = [panel for panel in (_gradients(subject), _rates(subject)) if panel]
     below = tag("div", tag("div", *panels, class_="duo"), class_="below") if panels else ""
@@ -35,7 +37,8 @@ def training(subject: Subject) -> Markup:
 def _epochs(last: int, *, narrow: bool) -> Axis:
     if last >= _LOG_FROM:
         return Axis(1.0, float(last), "epoch, log scale", log=True)
-    return Axis(0.0, max(last, 1), "epoch", at=counting(max(last, 1), about=4 if narrow else 8))
+    ticks = counting(max(last, 2), about=4 if narrow else 8)
+    return Axis(1.0, max(last, 2), "epoch", at=tuple(tick for tick in ticks if tick >= 1))
 
 
 def _panel(title: str, words: str, chart: Markup) -> Markup:
@@ -45,7 +48,9 @@ def _panel(title: str, words: str, chart: Markup) -> Markup:
 def gradients_chart(subject: Subject) -> Markup:
     """Return the root mean square gradient of each layer by epoch, the first and the last named; empty where none is known."""
     trail = subject.result.trail
-    sizes = np.where(np.isfinite(trail.gradient) & (trail.gradient > 0), np.maximum(trail.gradient, _LEAST), np.nan)
+    sizes = np.where(
+        np.isfinite(trail.gradient) & (trail.gradient > 0), np.maximum(trail.gradient, _LEAST), np.nan
+    )
     named = [j for j in range(len(trail.layers)) if np.isfinite(sizes[:, j]).any()] if sizes.size else []
     if len(trail.epoch) < 2 or not named:
         return Markup("")
@@ -61,12 +66,11 @@ def gradients_chart(subject: Subject) -> Markup:
         ).axes()  # fmt: skip
         for j in named:
             chart.path(epochs, sizes[:, j], ends.get(j, "thin"))
-        marks = [(_end(chart, sizes[:, j]), short(trail.layers[j], 13), "k-fit" if cls == "fit" else "k-second") for j, cls in ends.items()]
-        below = -np.inf
-        for height, words, cls in sorted(marks):
-            below = max(height + 4, below + _APART)
-            chart.write(chart.right + 8, min(below, chart.bottom + 4), words, f"{cls} fine")
-        return chart
+        marks = [
+            (_end(chart, sizes[:, j]), [short(trail.layers[j], 13)], "k-fit" if cls == "fit" else "k-second")
+            for j, cls in ends.items()
+        ]
+        return name_ends(chart, marks)
 
     return twice(draw, HALF_WIDE, HALF_PHONE)
 
@@ -96,7 +100,9 @@ def _rates(subject: Subject) -> Markup:
 
     def draw(frame: Frame) -> Chart:
         axis = _epochs(int(epochs[-1]), narrow=frame.width < 400)
-        chart = Chart(frame, axis, Axis.tight(seen, "learning rate"), f"Learning rate by epoch, {ends}").axes()
+        chart = Chart(
+            frame, axis, Axis.tight(seen, "learning rate"), f"Learning rate by epoch, {ends}"
+        ).axes()
         return chart.path(epochs, rates, "fit")
 
     return _panel("Learning rate", f"It went {ends}.", twice(draw, HALF_WIDE, HALF_PHONE))

@@ -151,7 +151,13 @@ def data(g: np.random.Generator, kind: str, n: int, *, noise: float | None = Non
     if kind == "numbers":
         return train, held, fresh, sigma**2, float(np.var(y))
     if kind == "counts":
-        return train, held, fresh, float(np.mean(truth - y * np.log(truth))), float(np.mean(y.mean() - y * np.log(y.mean())))
+        return (
+            train,
+            held,
+            fresh,
+            float(np.mean(truth - y * np.log(truth))),
+            float(np.mean(y.mean() - y * np.log(y.mean()))),
+        )
     codes = np.searchsorted(["a", "b", "c"], y)
     shares = np.bincount(codes) / len(y)
     own = float(np.mean(-np.log(truth[np.arange(len(y)), codes])))
@@ -169,8 +175,14 @@ def case(g: np.random.Generator, kind: str | None = None, **wanted: Any) -> Case
     inputs, outputs = len(train) - 1, 3 if kind == "three classes" else 1
     depth = int(wanted.get("depth") or g.choice([1, 1, 2, 3]))
     hidden = tuple(int(g.choice([8, 16, 32])) for _ in range(depth))
-    activation = wanted.get("activation") or str(g.choice(ACTIVATIONS if depth > 1 else (*ACTIVATIONS, "Sigmoid")))
-    norm = str(g.choice(["LayerNorm", "BatchNorm1d"])) if depth > 1 and g.random() < wanted.get("norms", 0.08) else ""
+    activation = wanted.get("activation") or str(
+        g.choice(ACTIVATIONS if depth > 1 else (*ACTIVATIONS, "Sigmoid"))
+    )
+    norm = (
+        str(g.choice(["LayerNorm", "BatchNorm1d"]))
+        if depth > 1 and g.random() < wanted.get("norms", 0.08)
+        else ""
+    )
     name = wanted.get("optimizer") or str(g.choice(list(OPTIMIZERS)))
     low, high, settings = OPTIMIZERS[name]
     batch = wanted.get("batch", int(g.choice([n, 32, 64])))
@@ -207,13 +219,22 @@ def healthy(g: np.random.Generator) -> tuple[Case, Any] | None:
         told = {**c.told, "validation": held, "scale": "auto"}
         c = replace(c, train=train, held=held, fresh=fresh, best=1e6 * c.best, least=1e6 * c.least, told=told)
     if way == 2:
-        c = replace(c, told={**c.told, "scheduler": "CosineAnnealingLR", "scheduler_settings": {"T_max": c.told["epochs"]}})
+        c = replace(
+            c,
+            told={
+                **c.told,
+                "scheduler": "CosineAnnealingLR",
+                "scheduler_settings": {"T_max": c.told["epochs"]},
+            },
+        )
     if way == 3:
         c = replace(c, told={**c.told, "validation": None})
     if way == 4:
         c = replace(c, told={**c.told, "patience": 30})
     result = c.fit()
-    if c.share(result) < LEARNED or (c.risk(result) - c.best > 0.7 * (result.loss - c.best) + 0.35 * c.best and _gap(c, result)):
+    if c.share(result) < LEARNED or (
+        c.risk(result) - c.best > 0.7 * (result.loss - c.best) + 0.35 * c.best and _gap(c, result)
+    ):
         return None
     if c.told.get("stop") == "last" or way == 3:
         path = c.fit(validation=c.fresh, stop="last").history.validation
@@ -350,8 +371,17 @@ def shuffled(g):
 
 def noisy_batches(g):
     optimizer = str(g.choice(["SGD", "Adam", "RMSprop", "momentum", "AdamW", "NAdam"]))
-    c = case(g, kind="numbers", optimizer=optimizer, noise=g.uniform(0.7, 1.2), norms=0, n=int(g.integers(120, 300)))
-    small = told(c, batch_size=int(g.choice([1, 2])), lr=c.told["lr"] * g.uniform(0.5, 2), epochs=30, stop="last")
+    c = case(
+        g,
+        kind="numbers",
+        optimizer=optimizer,
+        noise=g.uniform(0.7, 1.2),
+        norms=0,
+        n=int(g.integers(120, 300)),
+    )
+    small = told(
+        c, batch_size=int(g.choice([1, 2])), lr=c.told["lr"] * g.uniform(0.5, 2), epochs=30, stop="last"
+    )
     sick = small.fit()
     if sick.ending == "diverged":
         return None
@@ -362,7 +392,15 @@ def noisy_batches(g):
 
 def overfitted(g):
     kind = str(g.choice(["numbers", "numbers", "two classes"]))
-    c = case(g, kind, n=int(g.integers(80, 160)), depth=2, noise=g.uniform(0.4, 0.8), optimizer=str(g.choice(["Adam", "AdamW", "NAdam"])), norms=0)
+    c = case(
+        g,
+        kind,
+        n=int(g.integers(80, 160)),
+        depth=2,
+        noise=g.uniform(0.4, 0.8),
+        optimizer=str(g.choice(["Adam", "AdamW", "NAdam"])),
+        norms=0,
+    )
     c = replace(c, net=replace(c.net, hidden=(64, 64)))
     c = told(c, stop="last", epochs=400, batch_size=32)
     path = c.fit(validation=c.fresh).history.validation
@@ -422,7 +460,12 @@ def one(name: str, seed: int) -> dict[str, Any]:
         return {**out, "cured": False, "after": None}
     again = c.fit(**remedy)
     left = [f.code for f in alarms(again)]
-    return {**out, "cured": bool(not left and c.share(again) > CURED_SHARE * share), "after": left, "share_after": c.share(again)}
+    return {
+        **out,
+        "cured": bool(not left and c.share(again) > CURED_SHARE * share),
+        "after": left,
+        "share_after": c.share(again),
+    }
 
 
 # ---------------------------------------------------------------------- tables
@@ -438,14 +481,23 @@ def tables(seen: list[dict[str, Any]]) -> list[str]:
     bad = [s for s in well if s["found"]]
     lines = []
     if well:
-        each = ", ".join(f"{c} {m}" for c, m in Counter(c for s in bad for c in s["found"]).most_common()) or "none"
-        noted = ", ".join(f"{c} {m}" for c, m in Counter(c for s in well for c in s["info"]).most_common()) or "none"
+        each = (
+            ", ".join(f"{c} {m}" for c, m in Counter(c for s in bad for c in s["found"]).most_common())
+            or "none"
+        )
+        noted = (
+            ", ".join(f"{c} {m}" for c, m in Counter(c for s in well for c in s["info"]).most_common())
+            or "none"
+        )
         lines += [
             f"Of {len(well)} healthy trainings **{len(bad)} had a warning or an error: {len(bad) / len(well):.1%}** "
             f"(95 % interval {interval(len(bad), len(well))}). By code: {each}. `info` in the same: {noted}.",
             "",
         ]
-    lines += ["| sick in this way | trainings | any code | this code | cured | raised instead |", "|---|--:|--:|--:|--:|---|"]
+    lines += [
+        "| sick in this way | trainings | any code | this code | cured | raised instead |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
     for name in SICK:
         rows = [s for s in seen if s["name"] == name]
         if not rows:
@@ -461,7 +513,9 @@ def tables(seen: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 100), help="of these; twice as many healthy ones")
+    parser.add_argument(
+        "--seeds", type=int, nargs=2, default=(0, 100), help="of these; twice as many healthy ones"
+    )
     parser.add_argument("--only", nargs="*", default=None)
     parser.add_argument("--keep", type=Path, help="file to append what is seen to")
     parser.add_argument("--from", dest="files", type=Path, nargs="*", help="read what was seen from files")
@@ -481,14 +535,22 @@ def main() -> None:
         print(f"[{name}: {time.perf_counter() - began:.0f} s]", flush=True)
     if chosen.v:
         for s in seen:
-            if bool(s["found"]) == (s["name"] == "healthy") or s["name"] not in [*s["found"], "healthy"] or not s.get("cured", True):
+            if (
+                bool(s["found"]) == (s["name"] == "healthy")
+                or s["name"] not in [*s["found"], "healthy"]
+                or not s.get("cured", True)
+            ):
                 print(json.dumps(s, ensure_ascii=False))
     lines = tables(seen)
     print("\n".join(lines))
     if chosen.write:
-        text = "\n".join(["<!-- networks: written by benchmarks/findings_networks.py -->", *lines, "<!-- end networks -->"])
+        text = "\n".join(
+            ["<!-- networks: written by benchmarks/findings_networks.py -->", *lines, "<!-- end networks -->"]
+        )
         page = PAGE.read_text()
-        PAGE.write_text(re.sub(r"<!-- networks:.*?<!-- end networks -->", lambda _: text, page, flags=re.DOTALL))
+        PAGE.write_text(
+            re.sub(r"<!-- networks:.*?<!-- end networks -->", lambda _: text, page, flags=re.DOTALL)
+        )
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def test_a_flipped_bit_is_noticed(kept, place, tmp_path):
     ("options", "words"),
     [
         ({"resume": "nowhere.ckpt"}, r"nowhere\.ckpt does not exist"),
-        ({"resume": "."}, "is a folder"),
+        ({"resume": "."}, "no name of a file"),
         ({"resume": 5}, "no name of a file"),
         ({"checkpoint": "nowhere/run.ckpt"}, "no folder nowhere"),
         ({"checkpoint": ""}, "no name of a file"),

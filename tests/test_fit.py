@@ -532,7 +532,9 @@ def test_saved_numbers_are_json():
 
 def test_a_step_may_gain_far_more_than_it_promised():
     model = "y = 1e60*(a < 0.5)*(x < 0.5) + a*(x > 0.5)"
-    result = gradfit.fit(model, {"x": [0, 1, 2, 3], "y": [0, 1, 1.5, 0.5]}, start={"a": 0.0}, executor="numpy")
+    result = gradfit.fit(
+        model, {"x": [0, 1, 2, 3], "y": [0, 1, 1.5, 0.5]}, start={"a": 0.0}, executor="numpy"
+    )
     assert result.values["a"] == pytest.approx(1.0)
 
 

@@ -9,6 +9,7 @@ import torch
 
 import gradfit
 from gradfit import GradfitError, OptionError
+from gradfit.cli import main
 
 WAVE = networks.wave()
 X = np.linspace(0, 3, 40)
@@ -135,7 +136,10 @@ SLIPS = {
     "a callback that is none": ({"callback": 3}, "callback= is 3, which cannot be called"),
     "epochs beyond counting": ({"epochs": 1e300}, r"epochs is 1e\+300"),
     "a column of numbers as flags": ({"validation": "x"}, "x holds .*, and says not which rows to hold out"),
-    "a file that is not there": ({"validation": "later.csv"}, "later.csv is neither a file nor a column"),
+    "a file that is not there": (
+        {"validation": "later.csv"},
+        "no column later.csv in arrays, and no file of that name",
+    ),
     "all rows": ({"validation": [True] * 40}, "leaves none to train on"),
     "no rows": ({"validation": []}, "holds out none"),
     "too few flags": ({"validation": [True] * 3}, "has 3 truth values"),
@@ -222,7 +226,10 @@ def test_an_input_far_out_of_range_has_no_finite_scatter_and_no_warning():
 
 def test_a_network_on_the_largest_doubles():
     data = {**WAVE, "y": np.where(WAVE["a"] > 0, 1.7e308, -1.7e308)}
-    result = gradfit.fit("y ~ network(a, b, hidden=[4])", data, epochs=2)
+    with pytest.raises(GradfitError, match=r"y holds .* too large for float32"):
+        gradfit.fit("y ~ network(a, b, hidden=[4])", data, epochs=2)
+    half = {**WAVE, "y": data["y"] / 2}
+    result = gradfit.fit("y ~ network(a, b, hidden=[4])", half, epochs=2)
     assert result.findings is not None and np.isfinite(result.loss)
 
 
@@ -234,7 +241,7 @@ def test_a_survey_of_levenberg_marquardt():
 @pytest.mark.parametrize("folder", ["taken", "taken/under"])
 def test_a_folder_that_tensorboard_cannot_write(folder, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OptionError, match="TensorBoard's folder .* cannot be written"):
+    with pytest.raises(OptionError, match=r"TensorBoard's folder .* cannot be written"):
         gradfit.TensorBoard(tmp_path / folder)
 
 
@@ -249,3 +256,27 @@ def test_the_data_come_first_when_a_model_grows():
     with pytest.raises(GradfitError, match="dict is no text, and does not say what to grow") as raised:
         gradfit.grow("y ~ polynomial(x)", LINE)
     assert len(str(raised.value)) < 200
+
+
+def test_ctrl_c_in_a_command_is_said(tmp_path, monkeypatch, capfd):
+    def stopped(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    file = tmp_path / "line.csv"
+    file.write_text("x,y\n0,1\n1,3\n2,5\n")
+    monkeypatch.setattr("gradfit.cli.rates.learning_rate", stopped)
+    assert main(["lr", str(file), "y = a*x + b"]) == 130
+    assert "Interrupted before there was a result; nothing was written" in capfd.readouterr().err
+
+
+def test_the_line_to_run_says_each_option_once(tmp_path, capfd):
+    file = tmp_path / "line.csv"
+    file.write_text("x,y\n0,1\n1,3\n2,5\n")
+    assert main(["fit", str(file), "y = a*x", "--kfold", "9", "--seed", "1"]) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert said.count("--kfold 3") == 2 and "--kfold 9" not in said  # in the remedy and in the line
+
+
+def test_a_layer_that_no_memory_holds():
+    with pytest.raises(OptionError, match="hidden is"):
+        gradfit.fit("y ~ network(a, b, hidden=[99999999999])", WAVE, epochs=1)

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,9 +97,10 @@ def checkpoint_of(path: object, every: int | None, resume: object) -> Checkpoint
 def _file(name: object, argument: str) -> Path | None:
     if name is None:
         return None
-    if not isinstance(name, str | PathLike) or Path(fspath(name)).name in ("", ".."):
+    file = Path(name) if isinstance(name, str | Path) else None
+    if file is None or file.name in ("", ".."):
         raise OptionError(f"{argument}={name!r} is no name of a file", remedy=f'Write {argument}="run.ckpt"')
-    return Path(fspath(name))
+    return file
 
 
 def digest(*arrays: NDArray[Any] | None) -> str:

@@ -268,10 +268,16 @@ def _may_be_pieces(penalty: object, holding: Holding | None, *, memory: object) 
     OptionError
         If pieces were asked for beside them.
     """
-    names = {"penalty": penalty, "validation": holding and holding.validation, "kfold": holding and holding.kfold}
+    names = {
+        "penalty": penalty,
+        "validation": holding and holding.validation,
+        "kfold": holding and holding.kfold,
+    }
     given = next((name for name, value in names.items() if value is not None), "")
     if given and memory is not None:
-        raise OptionError(f"{given}= needs all rows at once, so memory= has no place", remedy="Leave memory= out")
+        raise OptionError(
+            f"{given}= needs all rows at once, so memory= has no place", remedy="Leave memory= out"
+        )
     return not given
 
 
@@ -373,9 +379,13 @@ def _cross_validated(
     for rows, held in parts:
         _enough(rows, parameters, bound)
         with np.errstate(all="ignore"):
-            walk = solve(bound, rows, parameters, plain, guess=guess_of(model, rows, result.settings["start"]))
+            walk = solve(
+                bound, rows, parameters, plain, guess=guess_of(model, rows, result.settings["start"])
+            )
             trained = _problem(bound, rows, walk.parameters, "numpy")
-            own = cost if cost.scale is None else replace(cost, scale=cost.scale / result.data.unit * rows.unit)
+            own = (
+                cost if cost.scale is None else replace(cost, scale=cost.scale / result.data.unit * rows.unit)
+            )
             seen = Seen(trained, held.problem(trained, bound.inputs), walk.outcome, own, rows.unit)
             losses.append(seen.losses(walk.outcome.parameters))
     theirs, mine = np.array(losses).T

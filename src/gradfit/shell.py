@@ -37,6 +37,10 @@ _OWN = frozenset(
         "checkpoint",
         "checkpoint_every",
         "resume",
+        "penalty",
+        "scale",
+        "noise",
+        "mixup",
     ]
 )
 _SEVERAL = frozenset({"--set", "--fix", "--start", "--bounds", "--exclude"})  # each adds to what was said

@@ -417,7 +417,7 @@ def _refuse_shared(both: set[object], groups: str) -> None:
 def _flagged(table: Table, column: str) -> tuple[NDArray[np.bool_], str]:
     if column not in table.columns and Path(column).suffix:
         raise DataError(
-            f"{column} is neither a file nor a column of {table.source}",
+            f"There is no column {column} in {table.source}, and no file of that name",
             remedy=f"Give a share, as validation=0.2, a file, or one of {listing(table.names, most=20)}",
         )
     table.require([column])

@@ -148,8 +148,9 @@ def learning_rate(  # noqa: PLR0913  the public call lists its options by name
     name = options.solver.optimizer
     name = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
     with np.errstate(all="ignore"):  # squares in the user's unit may overflow
-        finals = np.array([trial.final for trial in found.trials]) / rows.unit**2
-        first = float(np.float64(found.trials[0].losses[0]) / rows.unit**2)
+        square = np.float64(rows.unit) ** 2
+        finals = np.array([trial.final for trial in found.trials]) / square
+        first = float(found.trials[0].losses[0] / square)
     return RateSurvey(
         found.rate, found.limit, found.curvature, np.array([trial.rate for trial in found.trials]), finals, found.epochs,
         first, name, bound.text, found.told,

@@ -206,6 +206,7 @@ class Seen:
             rows=data.rows,
             step=step,
             losses=losses,
+            jacobian=self.held.residual_jacobian(parameters)[1],
         )
 
     def _each(self) -> tuple[NDArray[np.int64], Array | None]:

@@ -1,8 +1,9 @@
 """The commands and their options; what they do is in the modules beside this one, imported when a command runs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gradfit._lazy import stage
 from gradfit._version import __version__
@@ -23,8 +24,27 @@ COMMANDS = (
     "cache",
 )
 
+
+class Commands(TyperGroup):
+    """The commands; a Ctrl-C in one of them comes out of `app`, which would swallow it without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Return what the command answers.
+
+        Raises
+        ------
+        Abort
+            At Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            raise typer.Abort from stopped
+
+
 app = typer.Typer(
     name="gradfit",
+    cls=Commands,
     help="Fit any function to data by gradients, and see whether to trust the answer.",
     epilog="Exit codes: 0 done, a fit with verdict Trust or Caution; 1 fitted, verdict No; 2 bad use or input, nothing written.",
     add_completion=False,

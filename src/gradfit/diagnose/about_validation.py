@@ -4,11 +4,22 @@ import numpy as np
 
 import gradfit.diagnose.laws as laws
 from gradfit.diagnose.evidence import ALARM, Check, Evidence, Fact, Finding, HeldEvidence
-from gradfit.diagnose.held import LEAST, RISE, copied_target, copies, doubled, risen
+from gradfit.diagnose.held import (
+    DOUBLE,
+    FREE,
+    LEAST,
+    RISE,
+    copied_target,
+    copies,
+    doubled,
+    freedom,
+    risen,
+    twins,
+)
 from gradfit.diagnose.words import numbers, p_text, percent, rows_text, sentence, times
 from gradfit.notation import count
 
-MOST_EXCLUDED = 20  # rows that a remedy names
+MOST_EXCLUDED = 1000  # rows that a remedy names
 
 
 def about_held(e: Evidence) -> tuple[tuple[Finding, ...], tuple[Check, ...]]:
@@ -25,6 +36,8 @@ def overfitted(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check |
     """Return the finding that held-out rows are missed by more than chance allows, and its check."""
     if len(held.residuals) < LEAST:
         return None, None
+    if too_free(e, held):
+        return of_freedom(e, held)
     ratio, p_ratio = doubled(held.residuals, e.residuals)
     rise, p_rise = np.nan, 1.0
     if held.losses is not None and len(held.losses) > 2:
@@ -50,6 +63,32 @@ def overfitted(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check |
     return Finding("overfitting", "warning", said, 'stop="best"', facts), check
 
 
+def too_free(e: Evidence, held: HeldEvidence) -> bool:
+    """Whether errors of the parameters alone spoil predictions of held-out rows, and these are missed by so much."""
+    if held.jacobian is None or e.way is not None or e.robust or e.status != "converged" or held.jacobian.shape[1] != len(e.names):
+        return False
+    n, k = e.jacobian.shape
+    if n <= k:
+        return False
+    noise = float(e.residuals @ e.residuals) / (n - k)
+    missed = float(np.mean(held.residuals**2))
+    return missed > DOUBLE * noise and freedom(e.jacobian, held.jacobian) > FREE
+
+
+def of_freedom(e: Evidence, held: HeldEvidence) -> tuple[Finding, Check]:
+    """Return the finding that there are too many parameters for the rows, and its check."""
+    assert held.jacobian is not None  # noqa: S101  the caller has looked
+    own, ratio = freedom(e.jacobian, held.jacobian), doubled(held.residuals, e.residuals)[0]
+    said = (
+        f"{count(len(e.names), 'parameter')} on {count(len(e.y), 'row')}: their errors alone make predictions of held-out rows "
+        f"scatter {times(float(np.sqrt(1 + own)))} times as far as the noise, and the mean squared residual there is {times(ratio)} "
+        "times that in training."
+    )
+    facts: dict[str, Fact] = {"ratio": min(ratio, 1e300), "leverage": min(own, 1e300), "rows": len(held.residuals)}
+    check = Check("Held-out rows", "leverage of held-out rows", 0.0, ALARM["overfitting"], raised=True)
+    return Finding("overfitting", "warning", said, 'penalty="ridge"', facts), check
+
+
 def leaked_rows(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check | None]:
     """Return the finding that held-out rows are copies of rows in training, and its check."""
     if not e.inputs or set(e.inputs) != set(held.inputs):
@@ -68,8 +107,10 @@ def leaked_rows(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check 
         f"{percent(share)} of the held-out rows are in training too, or nearly so ({rows_text(rows)}; {p_text(p)}): "
         "what they say of new data is too good."
     )
-    few = len(seen) <= MOST_EXCLUDED and len(seen) < len(held.y)
-    remedy = f"exclude={[int(row) for row in rows]}" if few else 'groups="the column that tells repeats"'
+    apart = not np.isin(held.rows, e.rows).any()  # else they are rows of another table, and have its numbers
+    out = rows if apart and len(seen) < len(held.y) else e.rows[twins(trained, others[seen])]
+    widest = max(e.inputs, key=lambda name: len(np.unique(e.inputs[name])))
+    remedy = f"exclude={[int(row) for row in out]}" if len(out) <= MOST_EXCLUDED else f'groups="{widest}"'
     facts: dict[str, Fact] = {"share": share, "p": p, "rows": numbers(rows)}
     return Finding("leakage", "warning", said, remedy, facts), check
 
@@ -83,8 +124,11 @@ def leaked_target(e: Evidence, held: HeldEvidence) -> Finding | None:
     name = copied_target(inputs, y)
     if not name:
         return None
-    said = f"{name} equals {e.response} in all {count(len(y), 'row')}: the model is told what it should find out."
-    return Finding("leakage", "warning", said, f"Leave {name} out of the model", {"input": name})
+    said = (
+        f"{name} equals {e.response} in all {count(len(y), 'row')}: the model is told what it should find out; leave {name} out of "
+        "the formula."
+    )
+    return Finding("leakage", "warning", said, "", {"input": name})
 
 
 def stopped_early(e: Evidence) -> Finding:

@@ -22,7 +22,7 @@ ALARM: Mapping[str, float] = {
     "at-bound": 1e-3,
     "sigma-too-small": 5e-4,
     "overdispersion": 5e-4,
-    "overfitting": 1e-3,
+    "overfitting": 5e-3,
     "leakage": 5e-4,
 }
 
@@ -98,6 +98,8 @@ class HeldEvidence:
         The loss of each row after so many epochs; None where there is no such way.
     returned : int
         The row of `losses` at the parameters of the result.
+    jacobian : (m, k) or None
+        Derivatives of the fitted values, as those of the rows that were trained on.
     """
 
     inputs: Mapping[str, Array]
@@ -107,6 +109,7 @@ class HeldEvidence:
     step: NDArray[np.int64]
     losses: Array | None
     returned: int = -1
+    jacobian: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 import gradfit.diagnose.laws as laws
 from gradfit._lazy import spatial, special
+from gradfit.diagnose.geometry import RANK, lengths
 
 Array = NDArray[np.float64]
 
@@ -15,6 +16,7 @@ LEAST = 5  # held-out rows; of fewer nothing can be said
 LEAST_OF_A_HISTORY = 10
 DOUBLE = 2.0  # honest fits have (1 + k/n)/(1 - k/n), which is less while k < n/3
 RISE = 1.05
+FREE = 3.0  # mean leverage of held-out rows: the parameters alone make predictions scatter by twice the noise (1 + 3 = 2²)
 SAME, CLOSE = 1e-6, 0.02  # of a column's spread; of the usual distance between rows of the training
 MOST_COMPARED = 200_000  # rows among which near copies are looked for
 
@@ -81,10 +83,34 @@ def risen(losses: Array, returned: int) -> tuple[float, float]:
     ratio = 1 + float(more.mean()) / mean if mean > 0 else np.inf
     if not more.any() or not np.isfinite(ratio):
         return ratio, 1.0
-    clipped = np.clip(more, *np.quantile(more, [0.02, 0.98]))
+    roots = np.sqrt(least + more) - np.sqrt(least)  # of squares they are misses: a few huge ones do not hide the others
+    return ratio, laws.cauchy([above_zero(more), signed_ranks(more), above_zero(roots)], [2, 1, 1])
+
+
+def above_zero(values: Array) -> float:
+    """Return the p-value of Student's t that the mean lies above zero, the outermost 2 % at each end pulled in."""
+    n = len(values)
+    clipped = np.clip(values, *np.quantile(values, [0.02, 0.98]))
     error = float(clipped.std(ddof=1)) / sqrt(n)
-    t = float(clipped.mean()) / error if error > 0 else 0.0
-    return ratio, laws.cauchy([float(special.stdtr(n - 1, -t)), signed_ranks(more)], [1, 1])
+    return float(special.stdtr(n - 1, -float(clipped.mean()) / error)) if error > 0 else 1.0
+
+
+def freedom(J: Array, held: Array) -> float:
+    """Return the mean leverage of held-out rows: the variance that errors of the parameters give predictions, in noise variances.
+
+    Parameters
+    ----------
+    J, held : (n, k), (m, k)
+        Derivatives by the parameters of the rows in training, and of those held out.
+    """
+    norm = lengths(J)
+    if J.shape[1] == 0 or not len(held) or not (norm > 0).all() or not np.isfinite(held).all():
+        return 0.0
+    _, sv, V = np.linalg.svd(J / norm, full_matrices=False)
+    if not sv[-1] > RANK * sv[0]:
+        return 0.0
+    spread = (held / norm) @ V.T / sv
+    return float(np.mean(np.einsum("ij,ij->i", spread, spread)))
 
 
 def signed_ranks(values: Array) -> float:
@@ -137,6 +163,16 @@ def near(trained: Array, held: Array) -> tuple[NDArray[np.intp], float]:
     if len(seen) < 3:
         return seen, 1.0
     return seen, float(special.bdtrc(len(seen) - 1, len(held), min(1.0, 1.5 * rate)))
+
+
+def twins(trained: Array, held: Array) -> NDArray[np.intp]:
+    """Return which rows of the training are those that these held-out rows are copies of."""
+    both = np.vstack([trained, held])
+    unit = both.std(axis=0)
+    unit[unit == 0] = 1.0
+    distance, _ = spatial.KDTree(held / unit).query(trained / unit, k=1)
+    limit = 2 * float(np.max(spatial.KDTree(trained / unit).query(held / unit, k=1)[0])) + SAME
+    return np.flatnonzero(np.asarray(distance) <= limit)
 
 
 def copied_target(inputs: Mapping[str, Array], y: Array) -> str:

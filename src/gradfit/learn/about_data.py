@@ -160,14 +160,20 @@ def loss_mismatch(study: Study) -> Finding | None:
             f"The last layer is {title}, and loss={loss!r} applies one itself: no class can have a probability above "
             f"{percent(float(most))}."
         )
-        remedy = "loss=torch.nn.BCELoss()" if loss == "bce" else alike(study) or f"Leave the {title} out of the module"
+        remedy = (
+            "loss=torch.nn.BCELoss()"
+            if loss == "bce"
+            else alike(study) or f"Leave the {title} out of the module"
+        )
         return Finding("loss-mismatch", "warning", said, remedy, {**facts, "most": float(most)})
     if loss.lower().replace("_", "").removesuffix("loss") == "nll" and title != "LogSoftmax":
         said = (
             f"loss={loss} wants logarithms of probabilities, and the last layer is {title}: the loss has no lowest value (it "
             f"ended at {significant(study.result.loss, 3)})."
         )
-        return Finding("loss-mismatch", "warning", said, 'loss="cross-entropy"', {**facts, "end": study.result.loss})
+        return Finding(
+            "loss-mismatch", "warning", said, 'loss="cross-entropy"', {**facts, "end": study.result.loss}
+        )
     return _out_of_reach(study, title, facts)
 
 
@@ -204,7 +210,9 @@ def no_signal(study: Study) -> Finding | None:
         return None
     own = float(np.mean(row_losses(output, held, study)))
     draw = np.random.default_rng(0)
-    shuffled = [float(np.mean(row_losses(output[draw.permutation(held.n)], held, study))) for _ in range(SHUFFLES)]
+    shuffled = [
+        float(np.mean(row_losses(output[draw.permutation(held.n)], held, study))) for _ in range(SHUFFLES)
+    ]
     if max(shuffled) == min(shuffled):  # it says the same for every row
         return None
     p, usual = (1 + sum(s <= own for s in shuffled)) / (1 + SHUFFLES), float(np.mean(shuffled))

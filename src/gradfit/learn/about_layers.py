@@ -56,7 +56,10 @@ def sized(study: Study) -> Finding | None:
 
 def symptom(study: Study) -> Finding | None:
     """Return what shows in the layers that bad initial weights would make: so do other causes, hence the trials."""
-    return next((f for f in (exploding(study), dead_units(study), saturated_units(study), vanishing(study)) if f), None)
+    return next(
+        (f for f in (exploding(study), dead_units(study), saturated_units(study), vanishing(study)) if f),
+        None,
+    )
 
 
 def cause(study: Study) -> Cause | None:
@@ -90,7 +93,9 @@ def exploding(study: Study) -> Finding | None:
     """Return that numbers or gradients grow from layer to layer beyond any size."""
     trail, result = study.result.trail, study.result
     first = float(result.history.train[0]) if len(result.history.train) else 0.0
-    whole = study.task.plan.batch_size >= study.task.train.n  # else updates have been made before the first loss is told
+    whole = (
+        study.task.plan.batch_size >= study.task.train.n
+    )  # else updates have been made before the first loss is told
     if whole and first > HUGE * abs(study.baseline) and study.explained < LEARNED:
         return Finding(
             "exploding-gradient", "error" if result.ending == "diverged" else "warning",

@@ -31,7 +31,11 @@ def diverged(study: Study) -> Finding | None:
     """Return that the loss overflowed, or ended far above where it began."""
     history, lr = study.result.history, study.task.choice.lr
     facts = {"lr": lr, "epochs": float(len(history.epoch))}
-    remedy = 'lr="auto"' if np.isfinite(lr) and study.task.choice.of_torch and study.trials.rate is None else "clip=1.0"
+    remedy = (
+        'lr="auto"'
+        if np.isfinite(lr) and study.task.choice.of_torch and study.trials.rate is None
+        else "clip=1.0"
+    )
     if study.result.ending == "diverged":
         said = f"With lr {significant(lr)} the loss overflowed in epoch {len(history.epoch)}."
         return Finding("lr-too-large", "error", said, remedy, facts)
@@ -59,7 +63,11 @@ def other_rate(study: Study) -> Finding | None:
     where = "rows held out" if held else "training rows"
     reached = result.validation.loss if held and result.validation is not None else result.loss
     tried = trial.loss if held else trial.train_loss
-    end = f"the loss overflowed in epoch {len(result.history.epoch)}" if lost else f"{where} have a loss of {significant(reached, 3)}"
+    end = (
+        f"the loss overflowed in epoch {len(result.history.epoch)}"
+        if lost
+        else f"{where} have a loss of {significant(reached, 3)}"
+    )
     said = f"With lr {significant(lr)} {end}; with {trial.rate:.2g} {where if lost else 'they'} have one of {significant(tried, 3)}."
     facts: dict[str, Fact] = {"lr": lr, "tried": trial.rate, "loss": reached, "tried_loss": tried}
     if lost:
@@ -105,7 +113,9 @@ def not_learned(study: Study) -> Finding | None:
     if study.task.updates < 20 or not study.explained < NOWHERE:
         return None
     held, train = study.result.held, study.result.history.train
-    judged = held is not None and held.n >= FEWEST and not study.constant  # those rows say whether there is a signal
+    judged = (
+        held is not None and held.n >= FEWEST and not study.constant
+    )  # those rows say whether there is a signal
     if study.task.penalty is not None or judged:
         return None
     if float(np.median(train[-max(1, len(train) // 10) :])) < baseline - 0.1 * abs(baseline):
@@ -225,7 +235,9 @@ def batch_noise(study: Study) -> Finding | None:
     size, n = task.plan.batch_size, task.train.n
     if size >= n:
         return None
-    keep = ', stop="best"' if study.result.validation is not None and task.plan.patience.stop == "last" else ""
+    keep = (
+        ', stop="best"' if study.result.validation is not None and task.plan.patience.stop == "last" else ""
+    )
     remedy = f"batch_size={min(n, MORE_ROWS * size)}{keep}"
     trial = study.trials.larger_batch if study.failed and cause(study) == "batch" else None
     if trial is not None:
@@ -233,7 +245,9 @@ def batch_noise(study: Study) -> Finding | None:
             f"Noise rules the gradient of {count(size, 'row')}: the training loss ends at {significant(study.result.loss, 3)}, "
             f"and with batches of {min(n, MORE_ROWS * size)} at {significant(trial.train_loss, 3)}."
         )
-        return Finding("batch-noise", "warning", said, remedy, {"batch": float(size), "tried_loss": trial.train_loss})
+        return Finding(
+            "batch-noise", "warning", said, remedy, {"batch": float(size), "tried_loss": trial.train_loss}
+        )
     if len(losses) < 8 or study.result.ending == "diverged" or task.plan.scheduler is not None:
         return None
     critical = _critical_batch(study) if _flat(losses) else None

@@ -161,9 +161,10 @@ class Encoding:
             return torch.as_tensor(values.astype(np.int64))
         values = values.astype(np.float64)
         if self.center is not None and self.scale is not None:
-            values = (values - self.center.reshape(_broad(self.center, values))) / self.scale.reshape(
-                _broad(self.scale, values)
-            )
+            with np.errstate(over="ignore"):  # what is not finite is refused below
+                values = (values - self.center.reshape(_broad(self.center, values))) / self.scale.reshape(
+                    _broad(self.scale, values)
+                )
         made = torch.tensor(values, dtype=dtype)
         if not bool(made.isfinite().all()):
             raise DataError(

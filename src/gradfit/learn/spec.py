@@ -15,6 +15,7 @@ ACTIVATIONS: Mapping[str, str] = {
     "elu": "ELU", "leaky_relu": "LeakyReLU", "identity": "Identity",
 }  # fmt: skip
 CATEGORIES = ("auto", "one-hot", "embedded")
+MOST = 1_000_000  # units of a layer
 _SETTINGS = ("hidden", "activation", "dropout", "categories")
 
 
@@ -82,10 +83,11 @@ def network(
     'network(hidden=[16], activation="relu")'
     """
     sizes: tuple[object, ...] = tuple(hidden) if isinstance(hidden, Sequence) else (hidden,)
-    whole = [size for size in sizes if isinstance(size, int) and type(size) is not bool and size > 0]
+    whole = [size for size in sizes if isinstance(size, int) and type(size) is not bool and 0 < size <= MOST]
     if len(whole) < len(sizes):
         raise OptionError(
-            f"hidden is {hidden!r}", remedy="Give the units of each hidden layer: hidden=[64, 64]"
+            f"hidden is {hidden!r}",
+            remedy=f"Give the units of each hidden layer, {MOST:,} at most: hidden=[64, 64]",
         )
     if activation not in ACTIVATIONS:
         raise OptionError(

@@ -144,7 +144,9 @@ class Study:
     def constant(self) -> bool:
         """Whether the network says the same for every row."""
         outputs = [output.reshape(len(output), -1).double() for _, _, output in self._passed[-1:]]
-        return any(bool((output.std(dim=0, correction=0) <= SAME * output.abs().mean()).all()) for output in outputs)
+        return any(
+            bool((output.std(dim=0, correction=0) <= SAME * output.abs().mean()).all()) for output in outputs
+        )
 
     @property
     def failed(self) -> bool:

@@ -115,7 +115,9 @@ class Trials:
         known = {"Linear", *ACTIVATIONS.values()}
         leaves = [type(layer).__name__ for layer in self.task.module.modules() if not list(layer.children())]
         return self.result.executor == "native" or (
-            self.result.settings.get("executor") == "native" and known.issuperset(leaves) and self.task.plan.device == "cpu"
+            self.result.settings.get("executor") == "native"
+            and known.issuperset(leaves)
+            and self.task.plan.device == "cpu"
         )
 
     def cause(self, *, weights_suspected: bool) -> Cause | None:
@@ -127,8 +129,14 @@ class Trials:
             Whether units, gradients or weights look like those of bad initial weights; these are then named once others
             learn, and else only where nothing helps but luck.
         """
-        made: dict[Cause, Trial | None] = {"batch": self.larger_batch, "rate": self.rate, "weights": self.other_weights}
-        better: dict[Cause, Trial] = {name: trial for name, trial in made.items() if trial is not None and trial.better}
+        made: dict[Cause, Trial | None] = {
+            "batch": self.larger_batch,
+            "rate": self.rate,
+            "weights": self.other_weights,
+        }
+        better: dict[Cause, Trial] = {
+            name: trial for name, trial in made.items() if trial is not None and trial.better
+        }
         if weights_suspected and "weights" in better:
             return "weights"
         if "batch" in better and self.task.plan.batch_size <= SMALL:
@@ -144,20 +152,32 @@ class Trials:
         trail = self.result.trail
         if self.fresh is None or not len(trail.weight):
             return 1.0
-        drawn = {name: float(p.detach().double().square().mean().sqrt()) for name, p in self.fresh.named_parameters()}
-        ratios = [was / drawn[name] for name, was in zip(trail.layers, trail.weight[0].tolist(), strict=True) if drawn.get(name)]
+        drawn = {
+            name: float(p.detach().double().square().mean().sqrt())
+            for name, p in self.fresh.named_parameters()
+        }
+        ratios = [
+            was / drawn[name]
+            for name, was in zip(trail.layers, trail.weight[0].tolist(), strict=True)
+            if drawn.get(name)
+        ]
         return float(np.prod(ratios))
 
     @cached_property
     def decay(self) -> tuple[float, Trial] | None:
         """The weight decay under which rows held out are met best; None where none could be tried."""
         task, made = self.task, list[tuple[float, Trial]]()
-        unit = 10.0 if task.choice.name in ("AdamW", "Muon") else 1.0  # theirs is multiplied by the rate, not added to the slope
+        unit = (
+            10.0 if task.choice.name in ("AdamW", "Muon") else 1.0
+        )  # theirs is multiplied by the rate, not added to the slope
         plan = replace(task.plan, patience=replace(task.plan.patience, stop="best"))
         for strength in DECAYS:
             try:
                 choice = choice_of(
-                    task.choice.solver, task.choice.lr, {**task.choice.settings, "weight_decay": strength * unit}, task.module
+                    task.choice.solver,
+                    task.choice.lr,
+                    {**task.choice.settings, "weight_decay": strength * unit},
+                    task.module,
                 )
             except GradfitError:  # an optimizer without such a setting
                 return None
@@ -172,7 +192,11 @@ class Trials:
 
     def _reached(self, task: Task, *, lost: bool = False, unit: float = 1.0) -> Reached:
         infinite = np.full(BLOCKS, np.inf)
-        parts = [infinite if lost else _blocks(task, part) * unit for part in (task.train, task.held) if part is not None]
+        parts = [
+            infinite if lost else _blocks(task, part) * unit
+            for part in (task.train, task.held)
+            if part is not None
+        ]
         return Reached(parts[0], parts[-1])
 
     @cached_property
@@ -200,10 +224,17 @@ class Trials:
     def scaled(self) -> Trial | None:
         """The same with inputs of mean 0 and spread 1, and with targets so where they are numbers."""
         task = self.task
-        if len(task.train.inputs) != 1 or task.train.inputs[0].ndim != 2 or not task.train.inputs[0].is_floating_point():
+        if (
+            len(task.train.inputs) != 1
+            or task.train.inputs[0].ndim != 2
+            or not task.train.inputs[0].is_floating_point()
+        ):
             return None
         numbers = self.result.target.aim == "numbers"
-        (mean, spread), (center, scale) = _standard(task.train.inputs[0]), _standard(task.train.target.double())
+        (mean, spread), (center, scale) = (
+            _standard(task.train.inputs[0]),
+            _standard(task.train.target.double()),
+        )
 
         def changed(samples: Samples) -> Samples:
             y = samples.target

@@ -64,7 +64,7 @@ def pasted(result, code):
 # ---------------------------------------------------------------------- (formula, arguments, fresh rows, lowest risk)
 def direct(g, terms=None):
     n = 30 if terms is None else int(g.integers(30, 101))
-    k = int(g.integers(18, 26)) if terms is None else int(n * g.uniform(*terms))
+    k = int(g.integers(18, 26)) if terms is None else min(int(n * g.uniform(*terms)), 25)
     train, held, fresh = tables(g, n, int(g.integers(10, 61)), g.uniform(0.1, 0.5))
     lowest = np.inf
     for m in range(2, min(k, 14)):
@@ -78,7 +78,10 @@ def trained(g):
     told = {"data": train, "validation": held, **TRAINED}
     history = gradfit.fit(WAVES, **told).history
     some = history.parameters[:: max(1, len(history.parameters) // 100)]
-    names = [np.ones(2000), *(part for i in range(1, 9) for part in (np.cos(i * fresh["x"]), np.sin(i * fresh["x"])))]
+    names = [
+        np.ones(2000),
+        *(part for i in range(1, 9) for part in (np.cos(i * fresh["x"]), np.sin(i * fresh["x"]))),
+    ]
     lowest = min(float(np.mean((fresh["y"] - np.column_stack(names) @ p) ** 2)) for p in some)
     return WAVES, told, fresh, lowest
 
@@ -92,7 +95,11 @@ def healthy_fit(g):
     train, held, fresh = tables(g, n, max(n // 4, 5), g.uniform(0.05, 0.5), steps=way == 1)
     told = {"data": train, "validation": held}
     if g.random() < 0.5:
-        told = {"data": {name: np.concatenate([train[name], held[name]]) for name in train}, "validation": 0.2, "seed": int(g.integers(99))}
+        told = {
+            "data": {name: np.concatenate([train[name], held[name]]) for name in train},
+            "validation": 0.2,
+            "seed": int(g.integers(99)),
+        }
     if way == 3:
         return WAVES, {**told, **TRAINED}, fresh
     if way == 2:
@@ -102,13 +109,15 @@ def healthy_fit(g):
 
 def leaking(g):
     """Held-out rows of which some are in training too: copied as they are, or with a last digit that differs."""
-    train, held, _ = tables(g, int(g.integers(100, 401)), int(g.integers(40, 101)), g.uniform(0.1, 0.4), steps=g.random() < 0.3)
+    train, held, _ = tables(
+        g, int(g.integers(100, 401)), int(g.integers(40, 101)), g.uniform(0.1, 0.4), steps=g.random() < 0.3
+    )
     m = len(held["x"])
     share = g.uniform(0.3, 1.0) if len(np.unique(train["x"])) < 30 else g.uniform(0.15, 1.0)
     chosen = g.permutation(len(train["x"]))[: int(share * m)]
     last = g.choice([0.0, 1e-9])
     for name in ("x", "y"):
-        held[name][: len(chosen)] = train[name][chosen[: m]] * (1 + last)
+        held[name][: len(chosen)] = train[name][chosen[:m]] * (1 + last)
     both = {name: np.concatenate([train[name], held[name]]) for name in ("x", "y")}
     both["held"] = np.repeat([0.0, 1.0], [len(train["x"]), m])
     told = {"data": both, "validation": "held"} if g.random() < 0.5 else {"data": train, "validation": held}
@@ -141,7 +150,7 @@ def blamed(n):
 BANDS = ((1.3, 2), (2, 5), (5, np.inf))
 KINDS = {
     "18 to 25 terms on 30 rows": lambda g: direct(g),
-    "terms for 0.3 to 0.7 of 30 to 100 rows": lambda g: direct(g, (0.3, 0.7)),
+    "terms for 0.3 to 0.7 of 30 to 100 rows, 25 at most": lambda g: direct(g, (0.3, 0.7)),
     "training past its best epoch": trained,
 }
 
@@ -174,7 +183,9 @@ def leaked(n):
 
 
 def table(healthy, sick):
-    bands = " | ".join(f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}" for low, high in BANDS)
+    bands = " | ".join(
+        f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}" for low, high in BANDS
+    )
     rows = [
         blamed(healthy), "",
         f"| sick in this way | fits | found | cured of those | found, by risk over the lowest: {bands} |",
@@ -183,9 +194,13 @@ def table(healthy, sick):
     for i, (name, kind) in enumerate(KINDS.items()):
         seen = overfitted(kind, sick, i)
         inside = [(seen[:, 0] >= low) & (seen[:, 0] < high) for low, high in BANDS]
-        parts = " | ".join(f"{np.mean(seen[part, 1]):.0%} of {part.sum()}" if part.any() else "" for part in inside)
+        parts = " | ".join(
+            f"{np.mean(seen[part, 1]):.0%} of {part.sum()}" if part.any() else "" for part in inside
+        )
         found = seen[:, 1].sum()
-        rows.append(f"| overfitting: {name} | {sick} | {found / sick:.0%} | {seen[:, 2].sum() / max(found, 1):.0%} | {parts} |")
+        rows.append(
+            f"| overfitting: {name} | {sick} | {found / sick:.0%} | {seen[:, 2].sum() / max(found, 1):.0%} | {parts} |"
+        )
         print(rows[-1], flush=True)
     rows.append(leaked(sick) + " |" * (len(BANDS) - 1))
     return rows
@@ -199,5 +214,13 @@ if __name__ == "__main__":
     print(f"{time.time() - began:.0f} s")
     if "--write" in sys.argv:
         page = PAGE.read_text()
-        text = "\n".join(["<!-- validation: written by benchmarks/findings_validation.py -->", *lines, "<!-- end validation -->"])
-        PAGE.write_text(re.sub(r"<!-- validation:.*?<!-- end validation -->", lambda _: text, page, flags=re.DOTALL))
+        text = "\n".join(
+            [
+                "<!-- validation: written by benchmarks/findings_validation.py -->",
+                *lines,
+                "<!-- end validation -->",
+            ]
+        )
+        PAGE.write_text(
+            re.sub(r"<!-- validation:.*?<!-- end validation -->", lambda _: text, page, flags=re.DOTALL)
+        )

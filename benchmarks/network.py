@@ -178,7 +178,7 @@ def whole_calls(rounds: int = 3) -> list[str]:
         "`fit`, 1,000 epochs": lambda how: gradfit.fit(model, data, epochs=1000, executor=how),
         "`fit` with `kfold=5`": lambda how: gradfit.fit(model, data, epochs=1000, kfold=5, executor=how),
         "`grow` to 8 units, 3 folds, 2 seeds": lambda how: gradfit.grow(
-            data, "y ~ network(x1, x2)", sizes=8, kfold=3, epochs=1000, executor=how
+            "y ~ network(x1, x2)", data, sizes=8, kfold=3, epochs=1000, executor=how
         ),
     }
     rows = ['| call, 200 rows | `executor="tensor"` | `executor="native"` | ratio |', "|---|--:|--:|--:|"]

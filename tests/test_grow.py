@@ -62,7 +62,7 @@ def test_the_true_size_is_chosen_nine_times_in_ten(draw):
     right = 0
     for seed in range(50):
         size, data, model = draw(np.random.default_rng(seed))
-        right += gradfit.grow(data, model, sizes=12).size == size
+        right += gradfit.grow(model, data, sizes=12).size == size
     assert right >= 45
 
 
@@ -75,7 +75,7 @@ def test_peaks_are_counted(count, seed):
         + 0.2
         + noise(seed, 0.04, 100)
     )
-    grown = gradfit.grow({"x": x, "y": y}, "y ~ gaussians(x)", seeds=1, sizes=count + 1)
+    grown = gradfit.grow("y ~ gaussians(x)", {"x": x, "y": y}, seeds=1, sizes=count + 1)
     assert grown.size == count
     assert sorted(grown.values[f"x{j}"] for j in range(1, count + 1)) == pytest.approx(places, abs=0.1)
     assert grown.chosen.verdict == "trust"
@@ -85,7 +85,7 @@ def test_peaks_are_counted(count, seed):
 def test_exponentials_are_counted(times):
     t = np.linspace(0, 10, 100)
     y = sum(3 * np.exp(-t / tau) for tau in times) + 0.5 + noise(4, 0.02, 100)
-    grown = gradfit.grow({"t": t, "y": y}, "y ~ exponentials(t)", seeds=1, sizes=len(times) + 1)
+    grown = gradfit.grow("y ~ exponentials(t)", {"t": t, "y": y}, seeds=1, sizes=len(times) + 1)
     assert grown.size == len(times)
     assert [grown.values[f"tau{j}"] for j in range(1, len(times) + 1)] == pytest.approx(times, rel=0.1)
 
@@ -100,14 +100,14 @@ def test_exponentials_are_counted(times):
     ],
 )
 def test_without_noise_growing_ends_where_nothing_is_left(model, y, size):
-    grown = gradfit.grow({"x": X, "y": y}, model)
+    grown = gradfit.grow(model, {"x": X, "y": y})
     assert grown.size == size == grown.rungs[-1].size
     assert "which is rounding" in grown.sentence
     assert np.abs(grown.chosen.residuals).max() < 1e-9 * np.abs(y).max()
 
 
 def test_noise_alone_is_a_constant():
-    grown = gradfit.grow({"x": X, "y": noise(1, 1)}, CUBIC)
+    grown = gradfit.grow(CUBIC, {"x": X, "y": noise(1, 1)})
     assert (grown.size, grown.chosen.formula) == (0, "y = c0")
     assert "nothing-to-find" in [f.code for f in grown.findings]
 
@@ -117,7 +117,7 @@ def test_noise_alone_is_a_constant():
 
 def test_the_chosen_fit_is_that_of_all_rows():
     data = cubic()
-    grown = gradfit.grow(data, CUBIC)
+    grown = gradfit.grow(CUBIC, data)
     assert grown.size == 3
     assert grown.chosen.n == 80
     assert list(grown.values.values()) == pytest.approx(
@@ -128,7 +128,7 @@ def test_the_chosen_fit_is_that_of_all_rows():
 
 def test_the_losses_are_those_of_the_folds():
     data = cubic(3)
-    grown = gradfit.grow(data, CUBIC, seeds=1, seed=7, sizes=[2])
+    grown = gradfit.grow(CUBIC, data, seeds=1, seed=7, sizes=[2])
     held, train = [], []
     for split in folds(80, 5, seed=7):
         c = np.polynomial.polynomial.polyfit(X[split.train], data["y"][split.train], 2)
@@ -156,7 +156,7 @@ def test_rows_that_are_held_out_take_no_part():
 @pytest.mark.parametrize("rule", ["one-se", "best"])
 def test_the_rule(rule):
     for seed in range(8):
-        grown = gradfit.grow(cubic(seed, 2.0), CUBIC, rule=rule)
+        grown = gradfit.grow(CUBIC, cubic(seed, 2.0), rule=rule)
         losses = [r.validation for r in grown.rungs]
         best = int(np.argmin(losses))
         limit = losses[best] + (grown.rungs[best].stderr if rule == "one-se" else 0)
@@ -168,7 +168,7 @@ def test_degree_20_costs_no_digits():
     x = np.linspace(1000, 1010, 200)
     c = np.random.default_rng(0).normal(size=21)
     y = np.polynomial.chebyshev.chebval((x - 1005) / 5, c)
-    grown = gradfit.grow({"x": x, "y": y}, CUBIC, sizes=20)
+    grown = gradfit.grow(CUBIC, {"x": x, "y": y}, sizes=20)
     assert grown.size == 20
     assert np.abs(grown.chosen.residuals).max() < 1e-11
     assert "Chebyshev polynomials of (x - 1005)/5" in grown.told.replace("\u202f", "")
@@ -185,14 +185,14 @@ def test_degree_20_costs_no_digits():
     ],
 )
 def test_an_offset_of_the_input_changes_nothing(model, y, size, offset):
-    grown = gradfit.grow({"x": X + offset, "y": y + noise(2, 0.02)}, model, sizes=size + 1, seeds=1)
+    grown = gradfit.grow(model, {"x": X + offset, "y": y + noise(2, 0.02)}, sizes=size + 1, seeds=1)
     assert grown.size == size
     assert grown.chosen.converged
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e300])
 def test_a_response_of_any_size(size):
-    grown = gradfit.grow({"x": X, "y": size * cubic()["y"]}, CUBIC)
+    grown = gradfit.grow(CUBIC, {"x": X, "y": size * cubic()["y"]})
     assert grown.size == 3
     assert grown.chosen.r2 > 0.9
 
@@ -203,7 +203,7 @@ def test_few_rows_never_break(seed, n):
     random = np.random.default_rng(seed)
     x = np.round(random.uniform(0, 5, n))
     x[0], x[1] = 0, 5
-    grown = gradfit.grow({"x": x, "y": random.normal(size=n)}, CUBIC, seeds=1)
+    grown = gradfit.grow(CUBIC, {"x": x, "y": random.normal(size=n)}, seeds=1)
     assert all(r.parameters < n for r in grown.rungs)
     assert np.isfinite(grown.rung.validation)
 
@@ -222,12 +222,12 @@ def test_few_rows_never_break(seed, n):
 )
 def test_ways_of_holding_out_and_weighing(asked):
     data = cubic() | {"g": np.tile(np.arange(8), 10)}
-    grown = gradfit.grow(data, CUBIC, **asked)
+    grown = gradfit.grow(CUBIC, data, **asked)
     assert grown.size == 3
 
 
 def test_by_order_the_future_is_held_out():
-    grown = gradfit.grow(cubic(), CUBIC, order="x", sizes=4)
+    grown = gradfit.grow(CUBIC, cubic(), order="x", sizes=4)
     assert "5 folds" in grown.splits
     assert (
         grown.rungs[4].validation > grown.rungs[4].train * 10
@@ -236,18 +236,18 @@ def test_by_order_the_future_is_held_out():
 
 def test_a_callback_sees_each_size_and_can_stop():
     seen = []
-    grown = gradfit.grow(cubic(), CUBIC, callback=lambda rung: seen.append(rung.size) or rung.size == 2)
+    grown = gradfit.grow(CUBIC, cubic(), callback=lambda rung: seen.append(rung.size) or rung.size == 2)
     assert seen == [0, 1, 2] == [r.size for r in grown.rungs]
 
 
 def test_names_of_columns_are_kept_apart_from_parameters():
     data = cubic()
-    grown = gradfit.grow({"c0": X, "y": data["y"], "c1": X * 0}, "y ~ polynomial(c0)")
+    grown = gradfit.grow("y ~ polynomial(c0)", {"c0": X, "y": data["y"], "c1": X * 0})
     assert list(grown.values) == ["c_0", "c_1", "c_2", "c_3"]
-    odd = gradfit.grow({"dose in mg": X, "y": np.cos(X) + noise(0, 0.01)}, "y ~ polynomial({dose in mg})")
+    odd = gradfit.grow("y ~ polynomial({dose in mg})", {"dose in mg": X, "y": np.cos(X) + noise(0, 0.01)})
     assert odd.size > 6
     assert odd.chosen.scatter < 0.02
-    logs = gradfit.grow({"x": X, "y": np.exp(data["y"] / 5)}, "log(y) ~ polynomial(x)")
+    logs = gradfit.grow("log(y) ~ polynomial(x)", {"x": X, "y": np.exp(data["y"] / 5)})
     assert logs.size == 3
 
 
@@ -278,8 +278,8 @@ def test_a_network_grows():
     x = random.uniform(-2, 2, size=(60, 2))
     y = np.tanh(2 * x[:, 0]) + random.normal(0, 0.05, 60)
     seen = gradfit.grow(
-        {"a": x[:, 0], "b": x[:, 1], "y": y},
         "y ~ network(a, b)",
+        {"a": x[:, 0], "b": x[:, 1], "y": y},
         sizes=[1, 4],
         seeds=1,
         validation=0.3,
@@ -312,7 +312,7 @@ def test_a_network_grows():
 )
 def test_a_request_that_makes_no_sense(model, said):
     with pytest.raises(gradfit.GradfitError, match=said):
-        gradfit.grow(cubic() | {"w": np.ones(80)}, model)
+        gradfit.grow(model, cubic() | {"w": np.ones(80)})
 
 
 @pytest.mark.parametrize(
@@ -331,15 +331,15 @@ def test_a_request_that_makes_no_sense(model, said):
 )
 def test_options_that_make_no_sense(asked, said):
     with pytest.raises(gradfit.GradfitError, match=said):
-        gradfit.grow(cubic(), CUBIC, **asked)
+        gradfit.grow(CUBIC, cubic(), **asked)
 
 
 def test_data_that_cannot_grow():
     with pytest.raises(gradfit.DataError, match="3 rows of arrays cannot show"):
-        gradfit.grow({"x": [1, 2, 3], "y": [1, 2, 4]}, CUBIC)
+        gradfit.grow(CUBIC, {"x": [1, 2, 3], "y": [1, 2, 4]})
     with pytest.raises(gradfit.DataError, match="no number in y"):
-        gradfit.grow({"x": X, "y": np.where(X > 9, np.nan, X)}, CUBIC)
-    dropped = gradfit.grow({"x": X, "y": np.where(X > 9, np.nan, 1 + X)}, CUBIC, missing="drop")
+        gradfit.grow(CUBIC, {"x": X, "y": np.where(X > 9, np.nan, X)})
+    dropped = gradfit.grow(CUBIC, {"x": X, "y": np.where(X > 9, np.nan, 1 + X)}, missing="drop")
     assert (dropped.size, dropped.rows) == (1, 72)
 
 
@@ -347,7 +347,7 @@ def test_data_that_cannot_grow():
 
 
 def test_it_is_told_tabled_and_drawn(tmp_path):
-    grown = gradfit.grow(cubic(), CUBIC, sizes=6)
+    grown = gradfit.grow(CUBIC, cubic(), sizes=6)
     assert grown.sentence.startswith(
         "With degree 3 the loss on rows that were held out is 0.0905, within one standard"
     )
@@ -366,7 +366,7 @@ def test_it_is_told_tabled_and_drawn(tmp_path):
 
 
 def test_the_largest_size_is_said_to_be_too_small():
-    grown = gradfit.grow(cubic(size=0.1), CUBIC, sizes=3)
+    grown = gradfit.grow(CUBIC, cubic(size=0.1), sizes=3)
     found = {f.code: f for f in grown.findings}
     assert found["still-growing"].remedy == "sizes=range(0, 7)"
 

@@ -149,7 +149,7 @@ def grown(y, noise=0.1, **asked):
     r = np.random.default_rng(8)
     x = r.uniform(-2, 2, size=(160, 2))
     data = {"a": x[:, 0], "b": x[:, 1], "y": y(x[:, 0], x[:, 1]) + r.normal(0, noise, 160)}
-    return gradfit.grow(data, "y ~ network(a, b)", **{"seeds": 1, "kfold": 4} | asked), data
+    return gradfit.grow("y ~ network(a, b)", data, **{"seeds": 1, "kfold": 4} | asked), data
 
 
 def test_a_line_needs_no_hidden_layer():

@@ -252,9 +252,9 @@ def test_a_name_of_a_file_that_is_none():
             write(3)
 
 
-def test_the_data_come_first_when_a_model_grows():
+def test_the_model_comes_first_when_it_grows_as_in_fit():
     with pytest.raises(GradfitError, match="dict is no text, and does not say what to grow") as raised:
-        gradfit.grow("y ~ polynomial(x)", LINE)
+        gradfit.grow(LINE, "y ~ polynomial(x)")
     assert len(str(raised.value)) < 200
 
 

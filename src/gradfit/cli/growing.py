@@ -59,7 +59,7 @@ def run(told: GrowCommand) -> int:
     screen = Screen.of("stdout")
     live = screen.terminal and not (told.json or told.quiet)
     grown = grow(
-        read(told.file, sheet=told.sheet), told.model, sizes=_sizes(told.sizes), kfold=told.kfold,
+        told.model, read(told.file, sheet=told.sheet), sizes=_sizes(told.sizes), kfold=told.kfold,
         validation=told.validation, groups=told.groups, order=told.order, seeds=told.seeds, rule=told.rule,
         sigma=told.sigma, weights=told.weights, where=condition(told.where) if told.where else None,
         exclude=row_numbers(told.exclude) if told.exclude else None, missing=told.missing, seed=told.seed,

@@ -65,7 +65,13 @@ def overfitted(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check |
 
 def too_free(e: Evidence, held: HeldEvidence) -> bool:
     """Whether errors of the parameters alone spoil predictions of held-out rows, and these are missed by so much."""
-    if held.jacobian is None or e.way is not None or e.robust or e.status != "converged" or held.jacobian.shape[1] != len(e.names):
+    if (
+        held.jacobian is None
+        or e.way is not None
+        or e.robust
+        or e.status != "converged"
+        or held.jacobian.shape[1] != len(e.names)
+    ):
         return False
     n, k = e.jacobian.shape
     if n <= k:
@@ -84,7 +90,11 @@ def of_freedom(e: Evidence, held: HeldEvidence) -> tuple[Finding, Check]:
         f"scatter {times(float(np.sqrt(1 + own)))} times as far as the noise, and the mean squared residual there is {times(ratio)} "
         "times that in training."
     )
-    facts: dict[str, Fact] = {"ratio": min(ratio, 1e300), "leverage": min(own, 1e300), "rows": len(held.residuals)}
+    facts: dict[str, Fact] = {
+        "ratio": min(ratio, 1e300),
+        "leverage": min(own, 1e300),
+        "rows": len(held.residuals),
+    }
     check = Check("Held-out rows", "leverage of held-out rows", 0.0, ALARM["overfitting"], raised=True)
     return Finding("overfitting", "warning", said, 'penalty="ridge"', facts), check
 

@@ -83,7 +83,9 @@ def risen(losses: Array, returned: int) -> tuple[float, float]:
     ratio = 1 + float(more.mean()) / mean if mean > 0 else np.inf
     if not more.any() or not np.isfinite(ratio):
         return ratio, 1.0
-    roots = np.sqrt(least + more) - np.sqrt(least)  # of squares they are misses: a few huge ones do not hide the others
+    roots = np.sqrt(least + more) - np.sqrt(
+        least
+    )  # of squares they are misses: a few huge ones do not hide the others
     return ratio, laws.cauchy([above_zero(more), signed_ranks(more), above_zero(roots)], [2, 1, 1])
 
 
@@ -107,9 +109,8 @@ def freedom(J: Array, held: Array) -> float:
     if J.shape[1] == 0 or not len(held) or not (norm > 0).all() or not np.isfinite(held).all():
         return 0.0
     _, sv, V = np.linalg.svd(J / norm, full_matrices=False)
-    if not sv[-1] > RANK * sv[0]:
-        return 0.0
-    spread = (held / norm) @ V.T / sv
+    known = sv > RANK * sv[0]
+    spread = (held / norm) @ V[known].T / sv[known]
     return float(np.mean(np.einsum("ij,ij->i", spread, spread)))
 
 

@@ -28,8 +28,8 @@ RULES = ("one-se", "best")
 
 
 def grow(  # noqa: PLR0913  the public call lists its options by name
-    data: object,
     model: str,
+    data: object,
     *,
     sizes: Sequence[int] | int | None = None,
     kfold: int | None = None,
@@ -57,11 +57,11 @@ def grow(  # noqa: PLR0913  the public call lists its options by name
 
     Parameters
     ----------
-    data : path, mapping of arrays, data frame, ...
-        Whatever `gradfit.read` takes.
     model : str
         What to grow: "y ~ polynomial(x)", "y ~ gaussians(x)", "y ~ exponentials(t)", "y ~ fourier(t)", with the period
         as in "y ~ fourier(t, period=24)" (the span of the data when left out), or "y ~ network(x1, x2)".
+    data : path, mapping of arrays, data frame, ...
+        Whatever `gradfit.read` takes.
     sizes : sequence of int or int, optional
         Sizes to try, or the largest one: degrees, terms, pairs of terms, hidden units.
     kfold : int, optional
@@ -103,7 +103,7 @@ def grow(  # noqa: PLR0913  the public call lists its options by name
     --------
     >>> import numpy as np
     >>> x = np.linspace(0, 4, 40)
-    >>> grown = grow({"x": x, "y": 1 + 2 * x - x**2}, "y ~ polynomial(x)")
+    >>> grown = grow("y ~ polynomial(x)", {"x": x, "y": 1 + 2 * x - x**2})
     >>> grown.size, {name: round(value, 6) for name, value in grown.values.items()}
     (2, {'c0': 1.0, 'c1': 2.0, 'c2': -1.0})
     """

@@ -293,7 +293,8 @@ class Trials:
         now, task = self._now, self.task
         if self._far_better(now.held, reached.held, task.held or task.train):
             return "train" if task.held is None else "held"
-        no_less = bool(reached.held.mean() < now.held.mean())
+        base, floor = self.baseline(task.held or task.train)
+        no_less = bool(reached.held.mean() < min(float(now.held.mean()), base - LEAST * (base - floor)))
         return "train" if no_less and self._far_better(now.train, reached.train, task.train) else None
 
     def _far_better(self, now: Array, blocks: Array, rows: Samples) -> bool:

@@ -36,8 +36,9 @@ def overfitted(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check |
     """Return the finding that held-out rows are missed by more than chance allows, and its check."""
     if len(held.residuals) < LEAST:
         return None, None
-    if too_free(e, held):
-        return of_freedom(e, held)
+    free = of_freedom(e, held)
+    if free is not None:
+        return free
     ratio, p_ratio = doubled(held.residuals, e.residuals)
     rise, p_rise = np.nan, 1.0
     if held.losses is not None and len(held.losses) > 2:
@@ -63,39 +64,27 @@ def overfitted(e: Evidence, held: HeldEvidence) -> tuple[Finding | None, Check |
     return Finding("overfitting", "warning", said, 'stop="best"', facts), check
 
 
-def too_free(e: Evidence, held: HeldEvidence) -> bool:
-    """Whether errors of the parameters alone spoil predictions of held-out rows, and these are missed by so much."""
-    if (
-        held.jacobian is None
-        or e.way is not None
-        or e.robust
-        or e.status != "converged"
-        or held.jacobian.shape[1] != len(e.names)
-    ):
-        return False
+def of_freedom(e: Evidence, held: HeldEvidence) -> tuple[Finding, Check] | None:
+    """Return the finding that there are too many parameters for the rows, and its check; None where there are not."""
     n, k = e.jacobian.shape
-    if n <= k:
-        return False
-    noise = float(e.residuals @ e.residuals) / (n - k)
-    missed = float(np.mean(held.residuals**2))
-    return missed > DOUBLE * noise and freedom(e.jacobian, held.jacobian) > FREE
-
-
-def of_freedom(e: Evidence, held: HeldEvidence) -> tuple[Finding, Check]:
-    """Return the finding that there are too many parameters for the rows, and its check."""
-    assert held.jacobian is not None  # noqa: S101  the caller has looked
-    own, ratio = freedom(e.jacobian, held.jacobian), doubled(held.residuals, e.residuals)[0]
+    direct = e.way is None and not e.robust and e.status == "converged"
+    if not direct or held.jacobian is None or held.jacobian.shape[1] != k or n <= k:
+        return None
+    spread, missed = freedom(e.jacobian, e.residuals, held.jacobian, held.residuals)
+    if not (spread > FREE and missed > DOUBLE):
+        return None
+    ratio = doubled(held.residuals, e.residuals)[0]
     said = (
-        f"{count(len(e.names), 'parameter')} on {count(len(e.y), 'row')}: their errors alone make predictions of held-out rows "
-        f"scatter {times(float(np.sqrt(1 + own)))} times as far as the noise, and the mean squared residual there is {times(ratio)} "
-        "times that in training."
+        f"{count(k, 'parameter')} on {count(n, 'row')}: their errors alone make predictions of rows left out scatter "
+        f"{times(float(np.sqrt(1 + spread)))} times as far as the noise; the mean squared residual of those held out is "
+        f"{times(ratio)} times that in training."
     )
     facts: dict[str, Fact] = {
         "ratio": min(ratio, 1e300),
-        "leverage": min(own, 1e300),
+        "spread": min(spread, 1e300),
         "rows": len(held.residuals),
     }
-    check = Check("Held-out rows", "leverage of held-out rows", 0.0, ALARM["overfitting"], raised=True)
+    check = Check("Held-out rows", "leverage of rows left out", 0.0, ALARM["overfitting"], raised=True)
     return Finding("overfitting", "warning", said, 'penalty="ridge"', facts), check
 
 

@@ -16,7 +16,7 @@ LEAST = 5  # held-out rows; of fewer nothing can be said
 LEAST_OF_A_HISTORY = 10
 DOUBLE = 2.0  # honest fits have (1 + k/n)/(1 - k/n), which is less while k < n/3
 RISE = 1.05
-FREE = 3.0  # mean leverage of held-out rows: the parameters alone make predictions scatter by twice the noise (1 + 3 = 2²)
+FREE = 1.5  # noise variances that errors of the parameters add to a prediction: its variance is 2.5 times what it need be
 SAME, CLOSE = 1e-6, 0.02  # of a column's spread; of the usual distance between rows of the training
 MOST_COMPARED = 200_000  # rows among which near copies are looked for
 
@@ -97,21 +97,35 @@ def above_zero(values: Array) -> float:
     return float(special.stdtr(n - 1, -float(clipped.mean()) / error)) if error > 0 else 1.0
 
 
-def freedom(J: Array, held: Array) -> float:
-    """Return the mean leverage of held-out rows: the variance that errors of the parameters give predictions, in noise variances.
+def freedom(J: Array, residuals: Array, held_J: Array, held: Array) -> tuple[float, float]:
+    """Return how far errors of the parameters spoil predictions, and how far these are missed, both in noise variances.
+
+    Means over all rows that had no part in their own prediction: those held out, and each row in training left out in its
+    turn. The row that the others tell least about is dropped: one point that stands alone is no overfitting.
 
     Parameters
     ----------
-    J, held : (n, k), (m, k)
-        Derivatives by the parameters of the rows in training, and of those held out.
+    J, residuals : (n, k), (n,)
+        Derivatives by the parameters, and residuals, of the rows in training, n > k.
+    held_J, held : (m, k), (m,)
+        Of those held out.
+
+    References
+    ----------
+    .. [1] Allen (1974), Technometrics 16, 125: rows left out one by one, from the leverage alone.
     """
     norm = lengths(J)
-    if J.shape[1] == 0 or not len(held) or not (norm > 0).all() or not np.isfinite(held).all():
-        return 0.0
-    _, sv, V = np.linalg.svd(J / norm, full_matrices=False)
+    if J.shape[1] == 0 or not (norm > 0).all() or not np.isfinite(held_J).all():
+        return 0.0, 0.0
+    U, sv, V = np.linalg.svd(J / norm, full_matrices=False)
     known = sv > RANK * sv[0]
-    spread = (held / norm) @ V[known].T / sv[known]
-    return float(np.mean(np.einsum("ij,ij->i", spread, spread)))
+    own = np.minimum(np.einsum("ij,ij->i", U[:, known], U[:, known]), 1 - 1e-9)
+    spread = (held_J / norm) @ V[known].T / sv[known]
+    leverage = np.append(own / (1 - own), np.einsum("ij,ij->i", spread, spread))
+    missed = np.append(residuals / (1 - own), held) ** 2
+    rest = np.argsort(leverage)[:-1]
+    noise = float(residuals @ residuals) / (len(residuals) - int(known.sum()))
+    return float(leverage[rest].mean()), float(missed[rest].mean()) / noise if noise > 0 else 0.0
 
 
 def signed_ranks(values: Array) -> float:

@@ -25,6 +25,7 @@ NO_SIGNAL = 0.003  # p above which predictions of rows held out are not told fro
 ALIKE = 0.75  # of the loss of shuffled ones: lower, and some signal is likely
 ENOUGH = 40  # rows held out; of fewer a weak signal does not show
 WIDEST = 32  # columns among which near rows are looked for
+MOST_EXCLUDED = 1000  # rows that a remedy names
 SAME = 1e-12  # 1 - |correlation| of a copy
 
 
@@ -61,11 +62,8 @@ def copied_rows(study: Study) -> Finding | None:
         seen, p = copies(train, held, max(noise, 1e-300))
         alike = len(seen) if p < ALARM["leakage"] else 0
     else:
-        known = [row.tobytes() for row in train]
-        times = Counter(known)
-        alike = sum(row.tobytes() in times for row in held)
-        among = sum(times[row] > 1 for row in known) / len(known)  # grids and classes meet by chance in the training too
-        alike = alike if alike > 2 * among * len(held) else 0
+        seen, p = _copied(study.task.train, study.task.held)
+        alike = len(seen) if p < ALARM["leakage"] else 0
     share = alike / len(held)
     if share <= COPIES or alike < 3:
         return None
@@ -73,8 +71,42 @@ def copied_rows(study: Study) -> Finding | None:
         "leakage", "warning",
         f"{percent(share)} of the {count(len(held), 'row')} held out are also among the training rows: what they say of new "
         "data is too good.",
-        'groups="the column that tells repeats"', {"share": share, "held": len(held)},
+        _apart(study, seen), {"share": share, "held": len(held)},
     )  # fmt: skip
+
+
+def _copied(train: Samples, held: Samples) -> tuple[NDArray[np.intp], float]:
+    """Return which held-out rows are copies, where targets are classes, and the p-value: equal inputs meet by chance too."""
+    inputs = [
+        [row.tobytes() for row in _rows(Samples(part.inputs, part.target[:, None][:, :0]))]
+        for part in (train, held)
+    ]
+    whole = [[row.tobytes() for row in _rows(part)] for part in (train, held)]
+    times, known = Counter(inputs[0]), set(whole[0])
+    same = np.array([row in times for row in inputs[1]])
+    seen = np.flatnonzero([row in known for row in whole[1]])
+    if not len(seen):
+        return seen, 1.0
+    targets = Counter(row.tobytes() for row in _rows(Samples((train.target,), train.target)))
+    alike = sum((m / train.n) ** 2 for m in targets.values())
+    repeats = np.mean([times[row] for row, met in zip(inputs[1], same, strict=True) if met])
+    chance = min(1.0, 1.5 * (1 - (1 - alike) ** float(repeats)))
+    return seen, float(special.bdtrc(len(seen) - 1, int(same.sum()), chance))
+
+
+def _apart(study: Study, seen: NDArray[np.intp]) -> str:
+    """Return the argument that keeps copies on one side of the split, or leaves them out."""
+    held, result = study.result.held, study.result
+    assert held is not None  # noqa: S101  the caller has looked
+    columns = [name for name in result.inputs if name in held.rows.table.columns]
+    widest = max(columns, key=lambda name: len(np.unique(held.rows.column(name))), default="")
+    if not isinstance(result.settings.get("validation"), float) and result.settings.get("kfold") is None:
+        rows = held.rows.table.rows[seen]
+        own = result.train is not None and not np.isin(rows, result.train.rows.table.rows).any()
+        if own and len(rows) < held.n and len(rows) <= MOST_EXCLUDED:
+            return f"exclude={rows.tolist()}"
+        return f'validation=0.2, groups="{widest}"' if widest else ""
+    return f'groups="{widest}"' if widest else ""
 
 
 def _rows(samples: Samples) -> Array:

@@ -458,7 +458,10 @@ def one(name: str, seed: int) -> dict[str, Any]:
     remedy = pasted(first.remedy) if first else None
     if remedy is None:
         return {**out, "cured": False, "after": None}
-    again = c.fit(**remedy)
+    try:
+        again = c.fit(**remedy)
+    except gradfit.GradfitError as refused:
+        return {**out, "cured": False, "after": [type(refused).__name__]}
     left = [f.code for f in alarms(again)]
     return {
         **out,

@@ -48,7 +48,7 @@ SICK = {
     "twelve sigmoid layers": ("vanishing-gradient", tower(torch.nn.Sigmoid, 12), DATA, {}),
     "weights far too large": ("exploding-gradient", changed(tower(torch.nn.ReLU, 8), wider(8)), DATA, {"solver": "SGD"}),
     "dead units": ("dead-units", changed(relu(), lambda m: m[0].bias.sub_(10)), DATA, {}),
-    "saturated units": ("saturated-units", changed(networks.dense(units=32), lambda m: m[0].weight.mul_(1e4)), DATA, {"lr": 1e-4}),
+    "saturated units": ("saturated-units", changed(networks.dense(units=32), lambda m: m[0].weight.mul_(1e4)), DATA, {}),
     "an offset": ("unscaled-data", networks.dense(units=32), {**DATA, "a": 1e4 * DATA["a"] + 1e6}, {}),
     "two scales": ("unscaled-data", networks.dense(units=32), {**DATA, "a": 1e5 * DATA["a"], "b": 1e5 * DATA["b"]}, {}),
     "a sigmoid before its logits": ("loss-mismatch", ended(torch.nn.Sigmoid), {**DATA, "y": SIDES}, {}),

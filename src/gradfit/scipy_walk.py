@@ -29,6 +29,7 @@ _ENDS = {1: 1, 2: 2, 3: 3, 4: 4, 6: 1, 7: 2, 8: 4}
 _LEVEL = f"actual and predicted relative reductions in the sum of squares\n  are at most {FTOL:f}"
 _SHORT = f"the relative error between two consecutive iterates is at \n  most {FTOL:f}"
 _SENTENCES = {1: f"Both {_LEVEL}", 2: f"T{_SHORT[1:]}", 3: f"Both {_LEVEL} and {_SHORT}"}
+_GOAL = 1e-20  # share of the cost that a last step may promise: the parameters are then right to 1e-10 standard errors
 _BESIDE = 5  # as long as evaluations of so many rows take MINPACK's own copies and factors of one
 
 
@@ -202,7 +203,7 @@ def _walked(problem: ModelProblem, start: Array, box: Box | None, asked: Asked) 
         return found
     if not asked.plain:
         return _onward(problem, found.parameters, box, asked, found=found)
-    nearer, left = _further(found, residual, slopes, box=box, goal=1e-12 if own else 1e-14)
+    nearer, left = _further(found, residual, slopes, box=box, goal=1e-12 if own else _GOAL)
     if left <= (1e-6 if own else 1e-13):
         return nearer
     return _onward(problem, nearer.parameters, box, asked, found=nearer)

@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 Cause = Literal["weights", "batch", "rate"]
 
 BETTER = 0.6  # a training that has learned less than this share of what a trial learns has a remedy
+SLOWER = 0.75  # the same of a trial at a smaller rate, which memorises no more
 LEAST = 0.1  # of what there is to learn, that a trial must have learned
 SURE = 2.0  # standard errors by which the trial is better
 BLOCKS = 10  # of rows, from which that error comes
@@ -286,18 +287,21 @@ class Trials:
         reached = self._reached(own, lost=course.ending == "diverged", unit=unit)
         losses = [float(part.mean()) for part in (reached.held, reached.train)]
         held, trained = (loss if isfinite(loss) else np.inf for loss in losses)
-        return Trial(own.choice.lr, held, trained, self._better(reached))
+        return Trial(own.choice.lr, held, trained, self._better(reached, own.choice.lr))
 
-    def _better(self, reached: Reached) -> Literal["held", "train"] | None:
+    def _better(self, reached: Reached, rate: float) -> Literal["held", "train"] | None:
         """Return where a trial has learned far more: on rows held out, or on those in training and no less on those held out."""
         now, task = self._now, self.task
-        if self._far_better(now.held, reached.held, task.held or task.train):
+        share = SLOWER if rate < task.choice.lr else BETTER
+        if self._far_better(now.held, reached.held, task.held or task.train, share):
             return "train" if task.held is None else "held"
         base, floor = self.baseline(task.held or task.train)
         no_less = bool(reached.held.mean() < min(float(now.held.mean()), base - LEAST * (base - floor)))
-        return "train" if no_less and self._far_better(now.train, reached.train, task.train) else None
+        if rate > task.choice.lr or not no_less:  # a larger one memorises more: that is no learning
+            return None
+        return "train" if self._far_better(now.train, reached.train, task.train, share) else None
 
-    def _far_better(self, now: Array, blocks: Array, rows: Samples) -> bool:
+    def _far_better(self, now: Array, blocks: Array, rows: Samples, share: float) -> bool:
         """Whether these losses say so, and not by chance."""
         base, floor = self.baseline(rows)
         gain = base - float(blocks.mean())
@@ -308,7 +312,7 @@ class Trials:
         lower = now - blocks
         error = float(lower.std(ddof=1)) / sqrt(len(lower)) if len(lower) > 1 else np.inf
         sure = float(lower.mean()) > SURE * error or int(np.count_nonzero(lower > 0)) >= MOST_BLOCKS
-        return bool(base - float(now.mean()) < BETTER * gain and sure)
+        return bool(base - float(now.mean()) < share * gain and sure)
 
 
 def _blocks(task: Task, rows: Samples) -> Array:

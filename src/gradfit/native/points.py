@@ -228,6 +228,7 @@ class PointSums:
         out : (ceil(n / BLOCK), *shape)
             The sums: cost, gradient and the lower triangle of JᵀJ; if precise, each as (sum, what rounding took) by lanes.
         """
+        parameters = np.ascontiguousarray(parameters, dtype=np.float64)
         if all(c.dtype == np.float64 and c.flags.c_contiguous and c.dtype.isnative for c in columns):
             self._add(columns, parameters, out)
             return

@@ -14,6 +14,7 @@ PARENTS = 48
 DROP = 0.999  # of the lowest loss that is worth another generation
 BASINS = 8  # refined points that a later round begins from
 ALIKE = 1e-9  # relative difference of losses of one curve
+MIRRORED = 1e-6  # the same where they are only some steps down
 ANY = 0.2  # share of the draws that leave the unit of a parameter out of account
 
 
@@ -269,7 +270,7 @@ def search(
     except KeyboardInterrupt:
         interrupted = True
     nowhere = not losses or not np.isfinite(min(losses))
-    best = pool.points[:, 0] if nowhere else plainest(ends, losses)
+    best = pool.points[:, 0] if nowhere else _without_mirrors(pool, ends, losses, bounds)
     return Found(best, np.array(ends).T, np.array(losses), pool.tried, interrupted)
 
 
@@ -284,6 +285,25 @@ def plainest(ends: Sequence[Array], losses: Sequence[float]) -> Array:
         return min(
             lowest, key=lambda p: (int((p < 0).sum()), round(float(np.log(np.abs(p)).sum()), 6), p.tolist())
         )
+
+
+def _without_mirrors(
+    pool: "_Pool", ends: Sequence[Array], losses: Sequence[float], bounds: tuple[Array, Array]
+) -> Array:
+    """Return the plainest of the lowest ends, and of those that differ from it by the sign of a drawn parameter."""
+    ends, losses = list(ends), list(losses)
+    best = plainest(ends, losses)
+    for j in pool.drawn[best[pool.drawn] < 0]:
+        mirrored = np.where(np.arange(len(best)) == j, -best, best)
+        if not bounds[0][j] <= mirrored[j] <= bounds[1][j]:
+            continue
+        here, there = pool.ground.lowered(np.column_stack([best, mirrored]))[1]
+        if there <= here * (1 + MIRRORED):
+            end, loss = next(iter(pool.ground.minima(mirrored[:, None])))
+            ends.append(end)
+            losses.append(loss)
+            best = plainest(ends, losses)
+    return best
 
 
 def _reached(losses: Array) -> int:

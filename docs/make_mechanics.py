@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 import gradfit
-from gradfit.plot import data_figure, save
-from gradfit.plot_sheet import FIT, GREY, INK, heading, new_figure, own_fonts, style
+from gradfit.figures import data_figure, save
+from gradfit.figures.sheet import FIT, GREY, INK, heading, new_figure, own_fonts, style
 
 FOLDER = Path(__file__).with_name("mechanics")
 THERMOMETER = Path(__file__).parents[1] / "examples" / "thermometer.csv"

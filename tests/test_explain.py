@@ -16,9 +16,9 @@ import gradfit
 from gradfit import DataError, ModelError, OptionError, ShapeError
 from gradfit.explaining.folding import folded
 from gradfit.explaining.values import LOSS, PARAMETER, Operation, Spread
-from gradfit.plot import save
-from gradfit.plot_graph import beside_their_use, places
-from gradfit.terminal_text import cells
+from gradfit.figures import save
+from gradfit.figures.graph import beside_their_use, places
+from gradfit.terminal.text import cells
 
 X = np.linspace(0.5, 5, 11)
 LINE_DATA = {"x": X, "y": 2 * X - 1}
@@ -300,7 +300,7 @@ def test_refused_in_words(model, told, kind, message):
 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_text_keeps_to_its_width(width):
-    from gradfit.terminal_explaining import explanation_text
+    from gradfit.terminal.explaining import explanation_text
 
     for seen in (
         gradfit.explain(LINE, THERMOMETER, start=(1, 0)),

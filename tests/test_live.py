@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gradfit
-from gradfit.terminal_live import CLEAR, LiveLine
+from gradfit.terminal.live import CLEAR, LiveLine
 
 
 @dataclass

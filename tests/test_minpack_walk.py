@@ -7,7 +7,7 @@ from scipy.optimize import OptimizeWarning, leastsq
 
 import gradfit
 from gradfit.native.small import small_fits
-from gradfit.scipy_function import observed, traced
+from gradfit.scipy_api.function import observed, traced
 from gradfit.solve.quick import FTOL, as_minpack
 
 X = np.linspace(-3, 3, 40)

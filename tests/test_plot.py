@@ -17,11 +17,11 @@ from scipy import stats
 
 import gradfit
 from gradfit.errors import DataError, OptionError
+from gradfit.figures import data_figure, fit_figure, models_figure, save
+from gradfit.figures.data import rank_correlation
+from gradfit.figures.text import formula
 from gradfit.library import MODELS
 from gradfit.notation import plus_minus
-from gradfit.plot import data_figure, fit_figure, models_figure, save
-from gradfit.plot_data import rank_correlation
-from gradfit.plot_text import formula
 from gradfit.table import read
 
 T_U = np.array([35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4])
@@ -206,7 +206,7 @@ def test_pyplot_stays_out(tmp_path):
 import sys, json, gradfit
 loaded = "matplotlib" in sys.modules
 r = gradfit.fit("y = a*x + b", {{"x": [1, 2, 3, 4.0], "y": [1, 2, 3.5, 4]}})
-from gradfit.plot import save
+from gradfit.figures import save
 save(r.plot(), {str(tmp_path / "p.png")!r})
 print(json.dumps([loaded, "matplotlib.pyplot" in sys.modules]))
 """

@@ -11,9 +11,9 @@ import gradfit
 from gradfit.errors import DataError, FormulaError, GradfitError, OptionError
 from gradfit.notation import fixed, interval_text, plus_minus, significant
 from gradfit.shell import as_option, command_line, in_options
-from gradfit.terminal import failure, summary
-from gradfit.terminal_plot import data_plot, histogram_plot
-from gradfit.terminal_text import cells, plain
+from gradfit.terminal.answer import failure, summary
+from gradfit.terminal.drawing import data_plot, histogram_plot
+from gradfit.terminal.text import cells, plain
 
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 T_U = np.array([35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradfit.result import FitResult
     from gradfit.reusable import Model
     from gradfit.saved import load
-    from gradfit.scipy_api import curve_fit
+    from gradfit.scipy_api.fit import curve_fit
     from gradfit.shape_expression import shapes
     from gradfit.solve.descent import Descent
     from gradfit.solve.lm import LM

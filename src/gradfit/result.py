@@ -442,7 +442,7 @@ class FitResult:
 
     def summary(self, width: int = 80) -> str:
         """Return the answer as text for a terminal."""
-        return stage("terminal").summary(self, width=width)
+        return stage("terminal.answer").summary(self, width=width)
 
     def __str__(self) -> str:
         return self.summary()
@@ -456,7 +456,7 @@ class FitResult:
 
     def plot(self, ax: object = None) -> object:
         """Return a matplotlib figure of data, curve, bands and residuals; with `ax`, draw there and return it."""
-        return stage("plot").fit_figure(self, ax=ax)
+        return stage("figures").fit_figure(self, ax=ax)
 
     def plot_way(self) -> object:
         """Return a matplotlib figure of where the solver went: the fit at some steps, the loss or the path over its surface.
@@ -466,7 +466,7 @@ class FitResult:
         OptionError
             If the fit took no steps.
         """
-        return stage("plot_way").way_figure(self)
+        return stage("figures.way").way_figure(self)
 
     def animate(
         self, path: str | Path, *, frames: int = 60, seconds: float = 6.0, force: bool = False
@@ -478,7 +478,7 @@ class FitResult:
         OptionError
             If the fit took no steps, or the name has another ending.
         """
-        return stage("motion").animate(self, path, frames=frames, seconds=seconds, force=force)
+        return stage("figures.motion").animate(self, path, frames=frames, seconds=seconds, force=force)
 
     def report(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the report, one self-contained HTML file, and return its path.

@@ -75,7 +75,7 @@ class PenaltyPath:
 
     def plot(self) -> "Figure":
         """Return a figure: validation loss with its standard errors, and the parameters, along the strength."""
-        return stage("plot_path").path_figure(self)
+        return stage("figures.path").path_figure(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,7 +60,7 @@ class RateSurvey:
 
     def plot(self) -> object:
         """Return a matplotlib figure of loss against rate, with the stable limit and the chosen rate."""
-        return stage("plot_rates").rates_figure(self)
+        return stage("figures.rates").rates_figure(self)
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain numbers and text; a loss that diverged is None."""

@@ -47,7 +47,7 @@ def _refused(told: GradfitError, error: Exception, words: Sequence[str]) -> int:
         screen.write("".join(traceback.format_exception(error)))
     command = command_line(["gradfit", *words])
     head = _HEADS.get(words[0] if words else "", "Not done")
-    text = stage("terminal").failure(
+    text = stage("terminal.answer").failure(
         told, command=command, head=head, width=screen.width, color=screen.color, unicode=screen.unicode
     )
     screen.write(text)

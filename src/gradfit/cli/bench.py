@@ -14,7 +14,7 @@ from gradfit.formula import parse
 from gradfit.library import find
 from gradfit.notation import THIN, count, duration, in_full, percent, significant
 from gradfit.simulation import NOISE, OFF
-from gradfit.terminal_text import Line, Page, Span, fold, packed, pad
+from gradfit.terminal.text import Line, Page, Span, fold, packed, pad
 
 _MOST = 10**12  # of anything that is counted
 _LARGE = 1e300  # no input is beyond

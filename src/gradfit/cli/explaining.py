@@ -13,7 +13,7 @@ from gradfit.cli.writing import figure_bytes, targets
 from gradfit.errors import OptionError
 from gradfit.outputs import write_whole
 from gradfit.shape_expression import shapes
-from gradfit.terminal_text import Line, Page, Span, Tone, fold
+from gradfit.terminal.text import Line, Page, Span, Tone, fold
 
 RATES = (1e-2, 1e-3, 1e-4)  # where none is given
 
@@ -99,7 +99,7 @@ def explained(told: ExplainCommand) -> int:
     if told.json:
         screen.write(json.dumps({**seen.to_dict(), "figure": told.plot}, indent=1, allow_nan=False))
     else:
-        text = stage("terminal_explaining").explanation_text(
+        text = stage("terminal.explaining").explanation_text(
             seen, width=screen.width, color=screen.color, unicode=screen.unicode
         )
         screen.write(text + (f"\n\nfigure  {told.plot}" if told.plot else ""))

@@ -31,8 +31,8 @@ from gradfit.result import FitResult
 from gradfit.saved import saved_text, summary_dict
 from gradfit.solve.descent import epoch_lines
 from gradfit.table import read
-from gradfit.terminal import summary
-from gradfit.terminal_live import LiveLine
+from gradfit.terminal.answer import summary
+from gradfit.terminal.live import LiveLine
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import gradfit.networks as networks
-import gradfit.terminal_growing as terminal_growing
+import gradfit.terminal.growing as terminal_growing
 from gradfit._lazy import stage
 from gradfit.cli.arguments import condition, row_numbers
 from gradfit.cli.screen import Screen
@@ -18,7 +18,7 @@ from gradfit.outputs import write_whole
 from gradfit.saved import saved_text, summary_dict
 from gradfit.saved.plain import finite
 from gradfit.table import read
-from gradfit.terminal_text import Page
+from gradfit.terminal.text import Page
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from gradfit.cli.screen import Screen
 from gradfit.notation import THIN, fixed, significant
 from gradfit.shell import command_line
 from gradfit.store import Kind
-from gradfit.terminal_text import Line, Page, Span, fold, pad
+from gradfit.terminal.text import Line, Page, Span, fold, pad
 
 _WORDS = {"trace": "graphs of formulas", "native": "compiled models"}
 _UNITS = ("bytes", "kB", "MB", "GB")

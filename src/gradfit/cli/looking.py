@@ -18,8 +18,8 @@ from gradfit.notation import count, exact, listing, with_unit
 from gradfit.outputs import write_whole
 from gradfit.prepare import chosen_rows
 from gradfit.table import Table, read
-from gradfit.terminal_plot import Canvas, data_plot, frame
-from gradfit.terminal_text import Line, Page, Span, fold, pad
+from gradfit.terminal.drawing import Canvas, data_plot, frame
+from gradfit.terminal.text import Line, Page, Span, fold, pad
 
 Array = NDArray[np.float64]
 MOST_PLOTS = 3  # pairs of columns drawn one below the other
@@ -47,7 +47,7 @@ def look(
     screen = Screen.of("stdout")
     drawn = _drawn(table, x, y, screen) if screen.terminal or out is None else ""
     for target in files.values():
-        write_whole({target: figure_bytes(stage("plot").data_figure(table, x, y), target.suffix)})
+        write_whole({target: figure_bytes(stage("figures").data_figure(table, x, y), target.suffix)})
     screen.write("\n\n".join(part for part in (drawn, f"figure  {out}" if out else "") if part))
     return 0
 
@@ -139,7 +139,7 @@ def models_shown(name: str | None, *, plot: str | None, force: bool) -> int:
     page = Page(screen.width, screen.color, screen.unicode)
     chosen = [find(name)] if name is not None else list(MODELS.values())
     for target in files.values():
-        write_whole({target: figure_bytes(stage("plot").models_figure(chosen), target.suffix)})
+        write_whole({target: figure_bytes(stage("figures").models_figure(chosen), target.suffix)})
     text = page.render(_library(page)) if name is None else _one_model(chosen[0], page)
     screen.write(text + (f"\n\nfigure  {plot}" if plot else ""))
     return 0

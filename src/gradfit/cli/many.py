@@ -19,8 +19,8 @@ from gradfit.many.job import Job, Progress
 from gradfit.many.kept import Kept, StoppedError
 from gradfit.many.writing import SHOWN, Written, write_many
 from gradfit.notation import count, duration, fixed, percent, significant
-from gradfit.terminal import failure
-from gradfit.terminal_text import Line, Page, Span, Tone, fold, length, pad
+from gradfit.terminal.answer import failure
+from gradfit.terminal.text import Line, Page, Span, Tone, fold, length, pad
 
 if TYPE_CHECKING:
     from gradfit.diagnose import Finding

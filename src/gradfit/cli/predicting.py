@@ -18,7 +18,7 @@ from gradfit.result import FitResult, Prediction
 from gradfit.saved import load
 from gradfit.saved.plain import finite_rows
 from gradfit.table import Table, read
-from gradfit.terminal_text import Line, Page, Span, pad
+from gradfit.terminal.text import Line, Page, Span, pad
 
 MOST = 40  # rows shown to a person
 

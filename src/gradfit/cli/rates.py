@@ -21,8 +21,8 @@ from gradfit.notation import count, significant
 from gradfit.outputs import write_whole
 from gradfit.shell import command_line
 from gradfit.surveying import RateSurvey, learning_rate, survey_sentence
-from gradfit.terminal_plot import Canvas, frame
-from gradfit.terminal_text import Line, Page, fold
+from gradfit.terminal.drawing import Canvas, frame
+from gradfit.terminal.text import Line, Page, fold
 
 ABOVE = 1.5  # decades over the loss at the start; what ends higher is drawn there
 

@@ -70,5 +70,5 @@ def figure_bytes(figure: object, ending: str) -> bytes:
     """Return a matplotlib figure as a file of that kind holds it."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"figure{ending}"
-        stage("plot").save(figure, file)
+        stage("figures").save(figure, file)
         return file.read_bytes()

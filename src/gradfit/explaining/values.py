@@ -247,11 +247,11 @@ class Explanation:
 
     def plot(self) -> "Figure":
         """Return a figure: the operations from left to right, values above and gradients below."""
-        return stage("plot").explanation_figure(self)
+        return stage("figures").explanation_figure(self)
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain numbers and text, for JSON; what is not finite is None."""
         return stage("explaining.words").plain(self)
 
     def __str__(self) -> str:
-        return stage("terminal_explaining").explanation_text(self)
+        return stage("terminal.explaining").explanation_text(self)

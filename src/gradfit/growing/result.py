@@ -153,14 +153,14 @@ class GrowResult:
 
     def plot(self, path: str | Path | None = None, *, force: bool = False) -> "Figure":
         """Return a figure of both losses against the number of parameters, with their spread; with `path` it is written too."""
-        figure = stage("plot_path").ladder_figure(self)
+        figure = stage("figures.path").ladder_figure(self)
         if path is not None:
-            stage("plot_sheet").save(figure, path, force=force)
+            stage("figures.sheet").save(figure, path, force=force)
         return figure
 
     def summary(self, width: int = 80) -> str:
         """Return the ladder and the choice as text for a terminal."""
-        return stage("terminal_growing").summary(self, width=width)
+        return stage("terminal.growing").summary(self, width=width)
 
     def __str__(self) -> str:
         return self.summary()

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradfit.errors import OptionError
-from gradfit.many.findings import headline
-from gradfit.many.rows import Array, even_places
-from gradfit.plot_sheet import (
+from gradfit.figures.sheet import (
     FIT,
     GREY,
     INK,
@@ -23,7 +21,9 @@ from gradfit.plot_sheet import (
     style,
     wrapped,
 )
-from gradfit.plot_text import drawn, formula
+from gradfit.figures.text import drawn, formula
+from gradfit.many.findings import headline
+from gradfit.many.rows import Array, even_places
 from gradfit.solve.lockstep.batch import CONVERGED, STATUS
 
 if TYPE_CHECKING:

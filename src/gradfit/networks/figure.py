@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.learn.result import NetworkResult, Part
-from gradfit.networks.sentences import said
-from gradfit.notation import count, fixed, significant
-from gradfit.plot_sheet import (
+from gradfit.figures.sheet import (
     FIT,
     GREY,
     INK,
@@ -27,7 +24,10 @@ from gradfit.plot_sheet import (
     style,
     wrapped,
 )  # fmt: skip
-from gradfit.plot_text import drawn
+from gradfit.figures.text import drawn
+from gradfit.learn.result import NetworkResult, Part
+from gradfit.networks.sentences import said
+from gradfit.notation import count, fixed, significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradfit.networks.sentences import MEASURES, measured_text, worst
 from gradfit.notation import count, duration, fixed, significant
 from gradfit.shell import arguments, as_option
-from gradfit.terminal_text import Line, Page, Span, Tone, cells, fold, length, packed, pad, shorten
+from gradfit.terminal.text import Line, Page, Span, Tone, cells, fold, length, packed, pad, shorten
 
 if TYPE_CHECKING:
     from gradfit.learn import NetworkResult

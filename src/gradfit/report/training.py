@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import OptionError
+from gradfit.figures.way import LEVELS, ROOM, SURFACE, Way, loss_surface, way_of
 from gradfit.notation import significant
-from gradfit.plot_way import LEVELS, ROOM, SURFACE, Way, loss_surface, way_of
 from gradfit.report.axes import Axis
 from gradfit.report.charts import Chart, Frame, twice
 from gradfit.report.contours import level_lines

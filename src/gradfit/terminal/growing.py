@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gradfit.notation import count, significant
-from gradfit.terminal_text import Line, Page, Span, Tone, fold, packed, pad
+from gradfit.terminal.text import Line, Page, Span, Tone, fold, packed, pad
 
 if TYPE_CHECKING:
     from gradfit.growing import GrowResult, Rung

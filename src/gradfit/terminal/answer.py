@@ -19,9 +19,9 @@ from gradfit.notation import (
 )
 from gradfit.sentences import sentence, worst
 from gradfit.shell import arguments, as_option, in_options, with_option
-from gradfit.terminal_plot import fit_plot
-from gradfit.terminal_table import parameter_table
-from gradfit.terminal_text import Line, Page, Span, Tone, cells, fold, length, packed
+from gradfit.terminal.drawing import fit_plot
+from gradfit.terminal.table import parameter_table
+from gradfit.terminal.text import Line, Page, Span, Tone, cells, fold, length, packed
 from gradfit.view import unit_of
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from gradfit._lazy import matplotlib
 from gradfit.errors import OptionError
+from gradfit.figures.text import axis_title, drawn
 from gradfit.notation import axis, fixed
 from gradfit.outputs import target, write_whole
-from gradfit.plot_text import axis_title, drawn
 from gradfit.view import ROW
 
 if TYPE_CHECKING:

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.formula import parse
-from gradfit.notation import count, listing
-from gradfit.plot_sheet import (
+from gradfit.figures.sheet import (
     FIT,
     GREY,
     SECOND_INK,
@@ -25,7 +23,9 @@ from gradfit.plot_sheet import (
     text_width,
     wrapped,
 )
-from gradfit.plot_text import formula
+from gradfit.figures.text import formula
+from gradfit.formula import parse
+from gradfit.notation import count, listing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types

@@ -12,9 +12,8 @@ from gradfit.broadcasting import text_of
 from gradfit.explaining.folding import READABLE, folded
 from gradfit.explaining.values import INPUT, LOSS, OBSERVED, PARAMETER, Operation, Spread
 from gradfit.explaining.words import given, range_text, receives
-from gradfit.notation import count, exact, listing, significant, with_unit
-from gradfit.plot_graph import beside_their_use, places
-from gradfit.plot_sheet import (
+from gradfit.figures.graph import beside_their_use, places
+from gradfit.figures.sheet import (
     AXIS,
     FIT,
     GREY,
@@ -29,7 +28,8 @@ from gradfit.plot_sheet import (
     text_width,
     wrapped,
 )
-from gradfit.plot_text import drawn, mixed, symbol
+from gradfit.figures.text import drawn, mixed, symbol
+from gradfit.notation import count, exact, listing, significant, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # noqa: TID251  only the names of types

@@ -16,7 +16,7 @@ from gradfit.errors import DataError, ModelError, ShapeError
 from gradfit.kernel import NumpyKernel
 from gradfit.model import name_of, shape_error
 from gradfit.native.small import SmallFits, small_fits
-from gradfit.scipy_arguments import EPS, Function
+from gradfit.scipy_api.arguments import EPS, Function
 from gradfit.solve.lm import Box
 from gradfit.trace import UntraceableError, on_tensors, trace
 

@@ -13,8 +13,8 @@ from gradfit.errors import DataError
 from gradfit.kernel import NumpyKernel
 from gradfit.loss import Loss
 from gradfit.model import name_of
-from gradfit.scipy_arguments import EPS, Asked
-from gradfit.scipy_function import Differences, Observed, Supplied, remembering, traced
+from gradfit.scipy_api.arguments import EPS, Asked
+from gradfit.scipy_api.function import Differences, Observed, Supplied, remembering, traced
 from gradfit.solve.factor import Factor, factorise
 from gradfit.solve.lm import LM, Box, minimise
 from gradfit.solve.problem import ModelProblem

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import OptionError
+from gradfit.figures.way import Stage, Way, way_of
 from gradfit.outputs import target, write_whole
-from gradfit.plot_way import Stage, Way, way_of
 
 if TYPE_CHECKING:
     from gradfit.result import FitResult

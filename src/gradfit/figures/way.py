@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import OptionError
-from gradfit.notation import significant
-from gradfit.plot_sheet import (
+from gradfit.figures.sheet import (
     AXIS,
     FIT,
     GREY,
@@ -25,7 +24,8 @@ from gradfit.plot_sheet import (
     room_round,
     style,
 )
-from gradfit.plot_text import mixed, symbol
+from gradfit.figures.text import mixed, symbol
+from gradfit.notation import significant
 from gradfit.solve.lm import LM
 from gradfit.view import GRID, scale_of, unit_of
 

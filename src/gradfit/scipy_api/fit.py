@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradfit._lazy import linalg, optimize
-from gradfit.scipy_arguments import EPS, OPEN, Asked, clean, settled, starting
-from gradfit.scipy_function import observed
-from gradfit.scipy_walk import Found, fitted
+from gradfit.scipy_api.arguments import EPS, OPEN, Asked, clean, settled, starting
+from gradfit.scipy_api.function import observed
+from gradfit.scipy_api.walk import Found, fitted
 
 Array = NDArray[np.float64]
 Function = Callable[..., object]

@@ -9,6 +9,25 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.figures.sheet import (
+    AXIS,
+    FIT,
+    GREY,
+    INK,
+    PAPER,
+    density,
+    dress_x,
+    dress_y,
+    heading,
+    left_margin,
+    new_figure,
+    own_fonts,
+    room_round,
+    style,
+    text_width,
+    wrapped,
+)
+from gradfit.figures.text import drawn, formula, mixed, symbol
 from gradfit.notation import (
     MINUS,
     axis,
@@ -21,30 +40,6 @@ from gradfit.notation import (
     spelled,
     with_unit,
 )
-from gradfit.plot_data import data_figure
-from gradfit.plot_explaining import explanation_figure
-from gradfit.plot_library import models_figure
-from gradfit.plot_sheet import (
-    AXIS,
-    FIT,
-    GREY,
-    INK,
-    PAPER,
-    density,
-    dress_x,
-    dress_y,
-    figure_bytes,
-    heading,
-    left_margin,
-    new_figure,
-    own_fonts,
-    room_round,
-    save,
-    style,
-    text_width,
-    wrapped,
-)
-from gradfit.plot_text import drawn, formula, mixed, symbol
 from gradfit.sentences import derivatives, sentence
 from gradfit.view import View, unit_of, view
 
@@ -54,8 +49,6 @@ if TYPE_CHECKING:
 
     from gradfit.parameter import ParameterResult
     from gradfit.result import FitResult
-
-__all__ = ["data_figure", "explanation_figure", "figure_bytes", "fit_figure", "models_figure", "save"]
 
 Array = NDArray[np.float64]
 

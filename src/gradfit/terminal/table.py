@@ -15,7 +15,7 @@ from gradfit.notation import (
     significant,
 )
 from gradfit.sentences import derivatives
-from gradfit.terminal_text import Line, Page, Span, Tone, cells, pad, shorten
+from gradfit.terminal.text import Line, Page, Span, Tone, cells, pad, shorten
 
 if TYPE_CHECKING:
     from gradfit.parameter import ParameterResult

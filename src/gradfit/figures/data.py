@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import DataError
-from gradfit.notation import count, fixed, reach, significant, with_unit
-from gradfit.plot_sheet import (
+from gradfit.figures.sheet import (
     FIT,
     INK,
     LARGEST,
@@ -31,7 +30,8 @@ from gradfit.plot_sheet import (
     text_width,
     wrapped,
 )
-from gradfit.plot_text import drawn, symbol
+from gradfit.figures.text import drawn, symbol
+from gradfit.notation import count, fixed, reach, significant, with_unit
 from gradfit.view import MANY
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.notation import axis, count, fixed, level_percent, significant
-from gradfit.terminal_text import Line, Page, Signs, Span, Tone, cells, clip, cut, pad
+from gradfit.terminal.text import Line, Page, Signs, Span, Tone, cells, clip, cut, pad
 from gradfit.view import MANY, ROW, View, view
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from gradfit.broadcasting import text_of
 from gradfit.explaining.folding import folded
 from gradfit.explaining.words import given, range_text, receives, start_text
 from gradfit.notation import count, exact, significant, with_unit
-from gradfit.terminal_text import Line, Page, Span, Tone, cells, fold, pad, shorten
+from gradfit.terminal.text import Line, Page, Span, Tone, cells, fold, pad, shorten
 
 if TYPE_CHECKING:
     from gradfit.explaining import Explanation

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.notation import count, power_of_ten, significant
-from gradfit.plot_sheet import (
+from gradfit.figures.sheet import (
     AXIS,
     FIT,
     GREY,
@@ -24,7 +23,8 @@ from gradfit.plot_sheet import (
     style,
     wrapped,
 )
-from gradfit.plot_text import drawn
+from gradfit.figures.text import drawn
+from gradfit.notation import count, power_of_ten, significant
 from gradfit.view import ROW
 
 if TYPE_CHECKING:

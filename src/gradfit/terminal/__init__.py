@@ -1,0 +1,1 @@
+"""Answers, tables and drawings as text for a terminal."""

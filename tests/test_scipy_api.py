@@ -474,7 +474,9 @@ def test_omit_has_one_mask_for_all(in_x, in_y, dimension):
     rest = sigma if dimension == 0 else sigma[keep] if dimension == 1 else sigma[np.ix_(keep, keep)]
     ours = gradfit.curve_fit(decay, x, y, sigma=sigma, nan_policy="omit")
     theirs = gradfit.curve_fit(decay, X[keep], DECAY[keep], sigma=rest)
-    agree(ours, theirs, 1e-10, 1e-9)  # one of the two may be the first in machine code
+    agree(
+        ours, theirs, 1e-10, 1e-5
+    )  # one of the two may be the first in machine code, whose covariance is MINPACK's no more
 
 
 def test_omit_keeps_a_series():

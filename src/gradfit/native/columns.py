@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.graph import Graph
-from gradfit.native.code import Code, Lanes
+from gradfit.native.code import Code
 from gradfit.native.compiled import LOADED, Library, lanes, library
 from gradfit.native.evaluate import Evaluation, Value
+from gradfit.native.values import Lanes
 
 if TYPE_CHECKING:
     from llvmlite import ir

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 
-from gradfit.native.code import Lanes
 from gradfit.native.elementary_error import erf, erfc, faddeeva_imaginary, faddeeva_real
 from gradfit.native.elementary_exponential import (
     as_written,
@@ -18,6 +17,7 @@ from gradfit.native.elementary_exponential import (
     tanh,
 )
 from gradfit.native.elementary_trigonometric import atan, cos, sin, tan
+from gradfit.native.values import Lanes
 
 _DIGAMMA = (
     1 / 12,

@@ -8,7 +8,6 @@ References
 
 import math
 
-from gradfit.native.code import Bits, Lanes, Truth
 from gradfit.native.elementary_exponential import (
     EXP,
     as_written,
@@ -22,6 +21,7 @@ from gradfit.native.elementary_exponential import (
     scaled,
 )
 from gradfit.native.elementary_trigonometric import cos, sin, turned
+from gradfit.native.values import Bits, Lanes, Truth
 
 _ERF_BREAK = {64: 1.1, 32: 1.0}
 _ERF_END = {64: 6.0, 32: 4.0}  # from here on erf rounds to 1

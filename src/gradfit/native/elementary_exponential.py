@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from functools import wraps
 
-from gradfit.native.code import Bits, Lanes, Truth
+from gradfit.native.values import Bits, Lanes, Truth
 
 Function = Callable[..., Lanes]
 

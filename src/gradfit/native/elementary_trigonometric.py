@@ -7,8 +7,8 @@ References
 
 import math
 
-from gradfit.native.code import Bits, Lanes
 from gradfit.native.elementary_exponential import ROUNDING, as_written, fast_sum, product, rarely
+from gradfit.native.values import Bits, Lanes
 
 _HALF_PI = {
     64: tuple(

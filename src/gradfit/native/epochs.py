@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from gradfit._lazy import ir
 from gradfit.graph import Graph, Node
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.elementary import FUNCTIONS
 from gradfit.native.evaluate import Evaluation, Value
 from gradfit.native.penalty import Shape, value_slope
 from gradfit.native.step import Step
+from gradfit.native.values import Cell, Lanes, Truth
 from gradfit.native.watch import Watch
 
 if TYPE_CHECKING:

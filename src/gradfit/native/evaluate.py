@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from gradfit.graph import COMPARE, Graph, Node, constant, is_truth, operands, place, reached
-from gradfit.native.code import Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.elementary import FUNCTIONS
+from gradfit.native.values import Lanes, Truth
 
 Value = Lanes | Truth | bool
 

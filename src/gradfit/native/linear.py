@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gradfit.native.code import Code, Lanes
+from gradfit.native.code import Code
 from gradfit.native.sums import triangle
+from gradfit.native.values import Lanes
 
 if TYPE_CHECKING:
     from llvmlite import ir

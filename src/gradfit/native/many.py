@@ -11,58 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradfit.graph import Graph
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.evaluate import Evaluation
+from gradfit.native.layout import FITS, NUMBERS, POINTERS, REALS, Rows, Shape
 from gradfit.native.linear import Triangle, by_place, inverse_diagonal, solution
 from gradfit.native.sums import ROBUST, Sums, triangle, wanted
+from gradfit.native.values import Cell, Lanes, Truth
 
 if TYPE_CHECKING:
     from llvmlite import ir
 
-FITS = 8  # in lock-step
 CONVERGED, MAX_ITERATIONS, NON_FINITE, STALLED = 0, 1, 4, 5  # as in solve.lockstep.batch.STATUS
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e16
 ROUNDING = {64: 1e-11, 32: 1e-4}  # share of the cost that may be lost to rounding
 TRUSTED = 1e-6  # damping up to which a short step means a minimum
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What decides the code.
-
-    Attributes
-    ----------
-    free : tuple of int
-        Parameters that are fitted.
-    linear : tuple of int
-        Places among the free ones of those that enter linearly: they are not damped.
-    shared : tuple of bool
-        For each input, whether all fits share it.
-    weight : str
-        "none", "shared" or "own"; points of weight 0 are not there.
-    bounded : bool
-        Whether the free parameters have bounds.
-    cost : str
-        "squared", "poisson" or a robust one.
-    lead : bool
-        Whether the first step solves the linear parameters for the others as they are.
-    real : {64, 32}
-        Bits of all numbers.
-    """
-
-    free: tuple[int, ...]
-    linear: tuple[int, ...]
-    shared: tuple[bool, ...]
-    weight: str
-    bounded: bool
-    cost: str
-    lead: bool
-    real: int = 64
-
-    @property
-    def per_point(self) -> int:
-        """How many numbers of a fit a point has of its own."""
-        return 1 + self.shared.count(False) + (self.weight == "own")
 
 
 @dataclass(frozen=True)
@@ -77,44 +39,6 @@ class Present:
     damping: Lanes
     growth: Lanes
     flat: Truth  # where a refused step had promised no more than the cost's rounding
-
-
-class Rows:
-    """Where in a lane's column everything stands."""
-
-    def __init__(self, count: int, free: int) -> None:
-        pairs = len(triangle(free))
-        sizes = {
-            "trial": count, "best": free, "gradient": free, "scale": free, "gram": pairs, "cost": 1, "promised": 1,
-            "damping": 1, "growth": 1, "steps": 1, "floor": 1, "tuning": 1,
-        }  # fmt: skip
-        self.place: dict[str, int] = {}
-        self.total = 0
-        for name, size in sizes.items():
-            self.place[name] = self.total
-            self.total += size
-
-    def at(self, name: str, index: int = 0) -> int:
-        """Return the element where a quantity's lanes begin."""
-        return (self.place[name] + index) * FITS
-
-
-POINTERS = (
-    "shared",
-    "inputs",
-    "observed",
-    "weights",
-    "starts",
-    "lower",
-    "upper",
-    "scales",
-    "order",
-    "out",
-    "gram",
-    "scratch",
-)
-NUMBERS = ("points", "fits", "stride", "first", "last", "room", "depth", "most")
-REALS = ("tolerance", "damping")
 
 
 class ManyFits:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from gradfit._lazy import ir
-from gradfit.native.code import Code, Lanes
+from gradfit.native.code import Code
 from gradfit.native.compiled import Library, lanes, library
 from gradfit.native.elementary import FUNCTIONS, sign
 from gradfit.native.elementary_exponential import exp, expm1, log1p, tanh
+from gradfit.native.values import Lanes
 
 NAME = "activate"
 POINTERS, NUMBERS, REALS = ("values", "slopes"), ("features", "stride", "vectors"), ("alpha", "beta")

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 from gradfit._lazy import ir, llvm
 from gradfit.native import network_step
-from gradfit.native.code import Code, Lanes
+from gradfit.native.code import Code
 from gradfit.native.network_chunk import foreign, write_chunk
 from gradfit.native.network_tiles import Shape
+from gradfit.native.values import Lanes
 
 NAME = "train"
 GROUPS = 4  # sums of slopes that are added in this order: the same bits on up to as many threads

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from gradfit._lazy import ir
-from gradfit.native.code import Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.compiled import Library, lanes, library
 from gradfit.native.elementary import sign
 from gradfit.native.elementary_exponential import exp, log, log1p
 from gradfit.native.network_activation import logistic
+from gradfit.native.values import Lanes, Truth
 
 NAME = "lose"
 POINTERS = ("outputs", "slopes", "targets", "weights", "lost")

@@ -5,10 +5,11 @@ from functools import lru_cache
 
 from gradfit._lazy import ir
 from gradfit.graph import Graph, Node, constant, is_truth, operands, place
-from gradfit.native.code import Code, Lanes
+from gradfit.native.code import Code
 from gradfit.native.compiled import Library, lanes, library
 from gradfit.native.evaluate import Evaluation, Value
 from gradfit.native.step import GRADIENT, PARAMETER, RATE, STATE, Step
+from gradfit.native.values import Lanes
 
 NAME = "step"
 POINTERS, NUMBERS, REALS = (

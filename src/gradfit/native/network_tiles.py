@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from gradfit._lazy import ir
-from gradfit.native.code import Cell, Code, Lanes
+from gradfit.native.code import Code
+from gradfit.native.values import Cell, Lanes
 
 FORWARD, BACKWARD, SLOPES, BIASES = "forward", "backward", "weight_slopes", "bias_slopes"
 _BLOCK = 16  # features whose rows stay in the first-level cache while a whole product passes over them

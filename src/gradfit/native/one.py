@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradfit.graph import Graph
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.evaluate import Evaluation
 from gradfit.native.linear import by_place, cholesky, inverted, solved
 from gradfit.native.sums import Sums, triangle, wanted
+from gradfit.native.values import Cell, Lanes, Truth
 
 if TYPE_CHECKING:
     from llvmlite import ir

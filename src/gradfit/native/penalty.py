@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.native.code import Code, Lanes
+from gradfit.native.code import Code
+from gradfit.native.values import Lanes
 
 Array = NDArray[np.float64]
 Load = Callable[[str, int, int], Lanes]  # of a part of the state: from a number on, so many

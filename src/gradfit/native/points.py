@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.graph import Graph
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.compiled import lanes, library
 from gradfit.native.evaluate import Evaluation, Value
 from gradfit.native.sums import ROBUST, Sums, triangle, wanted
+from gradfit.native.values import Cell, Lanes, Truth
 
 if TYPE_CHECKING:
     from llvmlite import ir

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradfit.graph import Graph
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.elementary import FUNCTIONS
 from gradfit.native.evaluate import Evaluation, Value
+from gradfit.native.values import Cell, Lanes, Truth
 
 
 def triangle(count: int) -> list[tuple[int, int]]:

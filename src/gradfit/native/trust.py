@@ -10,10 +10,11 @@ References
 
 from collections.abc import Sequence
 
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
 from gradfit.native.linear import Triangle, by_place, cholesky, forward, solved
 from gradfit.native.one import ELSEWHERE, OneFit, dot
 from gradfit.native.sums import triangle
+from gradfit.native.values import Cell, Lanes, Truth
 
 _DWARF = 2.3e-308  # MINPACK's smallest number
 _NEAR = 0.1  # by what share of the bound a step may miss it

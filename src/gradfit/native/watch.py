@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from gradfit.native.code import Cell, Code, Lanes, Truth
+from gradfit.native.code import Code
+from gradfit.native.values import Cell, Lanes, Truth
 
 WATCHED = ("now", "before", "best", "best_step", "mark", "mark_step")  # then patience and the least progress
 

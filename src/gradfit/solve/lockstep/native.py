@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from gradfit.graph import Graph
 from gradfit.kernel import NumpyKernel
-from gradfit.native import many
 from gradfit.native.compiled import lanes, library
+from gradfit.native.layout import FITS, NUMBERS, POINTERS, REALS, Shape
+from gradfit.native.many import ManyFits
 from gradfit.native.sums import ROBUST, triangle
 from gradfit.solve.lockstep.batch import (
     CONVERGED,
@@ -162,11 +163,11 @@ class _Task:
     loss: Cost
     settings: Settings
 
-    def shape(self, batch: Batch, *, lead: bool) -> many.Shape:
+    def shape(self, batch: Batch, *, lead: bool) -> Shape:
         """Return what decides the code."""
         linear = set(self.graph.linear) if self.loss.name == "squared" else set[int]()
         open_ = np.isinf(self.lower) & np.isinf(self.upper)
-        return many.Shape(
+        return Shape(
             free=tuple(self.free.tolist()),
             linear=tuple(i for i, j in enumerate(self.free.tolist()) if j in linear and open_[i]),
             shared=tuple(c.ndim == 1 for c in batch.columns),
@@ -214,21 +215,21 @@ class _Task:
 class _Compiled:
     """The machine code of one graph and shape."""
 
-    def __init__(self, graph: Graph, shape: many.Shape) -> None:
+    def __init__(self, graph: Graph, shape: Shape) -> None:
         self.shape, self.count = shape, len(graph.parameters)
-        width = min(lanes(shape.real), many.FITS)
+        width = min(lanes(shape.real), FITS)
         text = json.dumps(["many", graph.to_dict(), repr(shape), width])
-        written = library(text, lambda module: many.ManyFits(module, graph, shape, width=width).write())
-        self.scratch = many.ManyFits.sizes(graph, shape)
+        written = library(text, lambda module: ManyFits(module, graph, shape, width=width).write())
+        self.scratch = ManyFits.sizes(graph, shape)
         pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-        kinds = [pointer] * len(many.POINTERS) + [whole] * len(many.NUMBERS) + [real] * len(many.REALS)
+        kinds = [pointer] * len(POINTERS) + [whole] * len(NUMBERS) + [real] * len(REALS)
         self.fit_range = written.function("fit_range", kinds)
         self.errors = written.function("errors", [pointer] * 2 + [whole] * 3)
         self._library = written  # the functions live as long as it does
 
     @staticmethod
     @lru_cache(maxsize=64)
-    def of(graph: Graph, shape: many.Shape) -> "_Compiled":
+    def of(graph: Graph, shape: Shape) -> "_Compiled":
         """Return it; the last ones stay in memory."""
         return _Compiled(graph, shape)
 
@@ -261,7 +262,7 @@ class _Run:
         ]
         self.dtype: np.dtype[Any] = np.dtype(np.float64 if code.shape.real == 64 else np.float32)
         self.arrays = [np.ascontiguousarray(a, dtype=self.dtype) for a in arrays]
-        room = -(-len(order) // many.FITS) * many.FITS
+        room = -(-len(order) // FITS) * FITS
         self.out = np.empty((code.count + 3, room), dtype=self.dtype)
         self.variance = np.empty((len(code.shape.free), room), dtype=self.dtype)
 
@@ -269,7 +270,7 @@ class _Run:
         """Fit so many of the order from there."""
         code, room = self.code, self.out.shape[1]
         last = min(first + step, len(self.order))
-        depth = -(-(last - first) // many.FITS) * many.FITS
+        depth = -(-(last - first) // FITS) * FITS
         f = len(code.shape.free)
         gram = np.ones((f * (f + 1) // 2, depth), dtype=self.dtype)
         scratch = np.empty(code.scratch(self.points), dtype=self.dtype)
@@ -303,7 +304,7 @@ def step_of(fits: int, points: int, workers: int) -> int:
     """
     worth = min(PIECES * workers, fits * points // WORTH) if workers > 1 else 1
     share = -(-fits // max(worth, 1))
-    return RANGE if worth <= 1 else min(RANGE, -(-share // many.FITS) * many.FITS)
+    return RANGE if worth <= 1 else min(RANGE, -(-share // FITS) * FITS)
 
 
 def _each(run: _Run, threads: int | None) -> None:

@@ -158,7 +158,7 @@ def chosen_rows(table: Table, where: str | None, exclude: Sequence[int] | None) 
         If a row to exclude does not exist.
     """
     if where is not None:
-        mask = _condition(table, where)
+        mask = condition(table, where)
         kept = int(np.count_nonzero(mask))
         if kept == 0:
             raise DataError(f"No row of {table.source} satisfies {where!r}", remedy="Loosen the filter")
@@ -179,7 +179,14 @@ def chosen_rows(table: Table, where: str | None, exclude: Sequence[int] | None) 
     )
 
 
-def _condition(table: Table, where: str) -> NDArray[np.bool_]:
+def condition(table: Table, where: str) -> NDArray[np.bool_]:
+    """Return for which rows (n,) a condition holds.
+
+    Raises
+    ------
+    FormulaError
+        If the expression is no condition, or asks for a column that is not there.
+    """
     expression = parse_expression(where)
     table.require([n for n in expression.names if n not in ("pi", "e")])
     with np.errstate(all="ignore"):

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from gradfit._lazy import torch
 from gradfit.native.step import Step
-from gradfit.solve.descent import Descent, recipe_of, title_of, with_rate
+from gradfit.solve.descent import Descent, recipe_of, sample_optimizer, title_of, with_rate
 from gradfit.solve.optimizers import Maker, needs_closure
 from gradfit.trace import UntraceableError
 from gradfit.trace.kept_steps import KnownStep, keep_step, key_of_step, recalled_step
@@ -88,9 +88,7 @@ def _madeready_step(descent: Descent, size: int) -> Ready:
         If there is no such optimizer or setting.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
-        recipe = recipe_of(descent, size)
-        shape = (size, 1) if recipe.layout == "column" else (size,)
-        optimizer = recipe.make(torch.zeros(shape, dtype=torch.float64, device="cpu").requires_grad_())
+        recipe, optimizer = sample_optimizer(descent, size)
         lr: object = optimizer.param_groups[0].get("lr", 0.0)
         name, title = recipe.name, title_of(recipe.name, optimizer, descent)
         step, reason = None, ""

@@ -8,14 +8,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit.errors import DataError, FormulaError
+from gradfit.errors import DataError
 from gradfit.formula import parse_expression
 from gradfit.large.counts import Tally, as_counts, noted
 from gradfit.large.keeping import Kept, Memory, Scratch, Views
 from gradfit.large.sources import Arrays, Source
 from gradfit.model import BoundModel
 from gradfit.notation import count
-from gradfit.prepare import Data, assemble, attached
+from gradfit.prepare import Data, assemble, attached, condition
 from gradfit.solve.passes import PIECE, Columns, Part, Total, in_order
 from gradfit.table import Table
 
@@ -82,7 +82,7 @@ class Wanted:
         table, _ = attached(table, self.sigma, self.weights)
         keep = np.ones(read, dtype=bool)
         if self.where is not None:
-            keep &= _condition(table, self.where)
+            keep &= condition(table, self.where)
         if len(self.exclude):
             keep &= ~np.isin(table.rows, np.asarray(self.exclude))
         chosen = int(np.count_nonzero(keep))
@@ -111,16 +111,6 @@ class Wanted:
             else:
                 fine &= np.array([value is not None for value in values.tolist()])
         return fine
-
-
-def _condition(table: Table, where: str) -> NDArray[np.bool_]:
-    expression = parse_expression(where)
-    table.require([n for n in expression.names if n not in ("pi", "e")])
-    with np.errstate(all="ignore"):
-        mask = np.asarray(expression.evaluate(table.columns))
-    if mask.dtype != bool:
-        raise FormulaError(f"where={where!r} is not a condition", remedy="Compare, as in dose > 0")
-    return np.broadcast_to(mask, (table.n,))
 
 
 # ---------------------------------------------------------------------------- one look at everything

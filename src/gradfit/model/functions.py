@@ -16,23 +16,11 @@ from gradfit.kernel import AutogradKernel, DifferenceKernel, Kernel, NumpyKernel
 from gradfit.model.bound import BoundModel, TensorFunction
 from gradfit.model.shapes import one_value_a_row
 from gradfit.model.signature import Function, Names, name_of
-from gradfit.trace import UntraceableError, on_tensors, trace
+from gradfit.trace import RAISED, UntraceableError, on_tensors, trace
 
 Array = NDArray[np.float64]
 
 _SAMPLE = 500  # rows on which a trace is looked at away from the start
-
-#: what functions raise that get what they were not written for
-_RAISED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 _OTHER_ROWS = "the value at a row depends on other rows"
 _OTHER_VALUE = "its trace gives other values: it rounds to float32, or depends on more than its arguments"
@@ -143,13 +131,13 @@ def _first_call(
     except (TypeError, AttributeError, ValueError) as first:
         try:
             return tensors, tensors.on_arrays(*columns, *point)
-        except _RAISED as second:
+        except RAISED as second:
             _refuse(text, first, second)
-    except _RAISED as error:
+    except RAISED as error:
         _refuse(text, error, error)
     try:
         return tensors, tensors.on_arrays(*columns, *point)
-    except _RAISED as error:
+    except RAISED as error:
         _refuse(text, error, error)
 
 
@@ -168,7 +156,7 @@ def called(function: Function, values: Sequence[object], named: Mapping[str, obj
         try:
             with torch.no_grad():
                 value = function(*map(_as_tensor, values), **{n: _as_tensor(v) for n, v in named.items()})
-        except _RAISED as second:
+        except RAISED as second:
             _refuse(name_of(function), first, second)
     return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
 
@@ -286,7 +274,7 @@ def _value(seen: _Seen, columns: Sequence[Array], place: Array) -> Array | None:
     try:
         with np.errstate(all="ignore"):
             value = np.asarray(seen.on_arrays(*columns, *place))
-    except _RAISED:
+    except RAISED:
         return None
     if value.dtype.kind == "c":
         return None
@@ -335,7 +323,7 @@ def _autograd_works(seen: _Seen, columns: Sequence[Array], point: Array) -> bool
         value = kernel.value(columns, point)
         real = DifferenceKernel(seen.on_arrays).value(columns, point)
         return _same(value, real) and _slopes_agree(kernel, seen, columns, point)
-    except (*_RAISED, NotImplementedError):
+    except (*RAISED, NotImplementedError):
         return False
 
 

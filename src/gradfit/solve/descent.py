@@ -245,6 +245,19 @@ def recipe_of(descent: Descent, size: int) -> Recipe:
     )
 
 
+def sample_optimizer(descent: Descent, size: int) -> tuple[Recipe, torch.optim.Optimizer]:
+    """Return how a descent's optimizer is made for so many parameters, and one of zeros.
+
+    Raises
+    ------
+    OptionError
+        If there is no such optimizer or setting.
+    """
+    recipe = recipe_of(descent, size)
+    shape = (size, 1) if recipe.layout == "column" else (size,)
+    return recipe, recipe.make(torch.zeros(shape, dtype=torch.float64, device="cpu").requires_grad_())
+
+
 def optimizer_settings(descent: Descent, size: int) -> tuple[str, Mapping[str, object]]:
     """Return the name of a descent's optimizer and all its settings, torch's defaults among them.
 
@@ -254,9 +267,7 @@ def optimizer_settings(descent: Descent, size: int) -> tuple[str, Mapping[str, o
         If there is no such optimizer or setting.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
-        recipe = recipe_of(descent, size)
-        shape = (size, 1) if recipe.layout == "column" else (size,)
-        optimizer = recipe.make(torch.zeros(shape, dtype=torch.float64, device="cpu").requires_grad_())
+        _, optimizer = sample_optimizer(descent, size)
     settings: Mapping[str, object] = optimizer.param_groups[0]
     return type(optimizer).__name__, {k: v for k, v in settings.items() if k != "params"}
 

@@ -16,10 +16,18 @@ from gradfit.trace.numpy_code import NumpyTensor, plain
 
 Function = Callable[..., "torch.Tensor"]
 
-__all__ = ["UntraceableError", "on_tensors", "torch_function", "torch_graph", "trace", "trace_formula"]
+__all__ = [
+    "RAISED",
+    "UntraceableError",
+    "on_tensors",
+    "torch_function",
+    "torch_graph",
+    "trace",
+    "trace_formula",
+]
 
 #: what a model may raise when it meets single tensors instead of columns
-_RAISED = (
+RAISED = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -78,7 +86,7 @@ def trace(function: Function, variables: Sequence[str], parameters: Sequence[str
         ends = [recorder.node(part) for part in (value, *slopes)]
     except ModelError:
         raise
-    except _RAISED as error:
+    except RAISED as error:
         raise UntraceableError(_told(error)) from error
     return assemble(recorder.builder, ends, variables, parameters)
 
